@@ -1,0 +1,412 @@
+"""Where the reply to each command ends.
+
+Theory of operation
+-------------------
+A server's stream cannot be cut into replies by looking at it: what a packet means depends on the command that it
+answers and on what came before. ``ReplyTracker`` keeps that position. ``CommandReader`` tells it which replies are owed
+(:meth:`ReplyTracker.expect`), in the order in which the commands went out, and the tracker walks the server's packets,
+header by header, through the stages of a reply. It looks into a packet only where its first bytes decide something: the
+first packet of a result, and OK, EOF and ERR packets. Rows and definitions are counted or skipped.
+
+It also decides what the client gets to see. Nearly always that is what came, byte for byte. The exceptions are an OK
+packet whose session-track block says more than the client asked for, and the farewell of a server that ends the link,
+which answers no command. Only whole packets are given out, so that the guard can go on in the server's place if the
+link ends; rows of more than ``STREAM_ABOVE`` bytes are the exception, they are passed on as they come.
+
+The whole position is a handful of integers. Sources of the rules: the manual's pages "COM_QUERY Response", "Text
+Resultset" and "COM_STMT_PREPARE Response"; MySQL's ``sql/protocol_classic.cc``.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from enum import IntEnum, auto
+from struct import Struct
+from typing import ClassVar, NamedTuple
+
+from protocol.constants import (
+    EOF_BYTE,
+    ERR_BYTE,
+    HEADER_LENGTH,
+    LOCAL_INFILE_BYTE,
+    MAX_FRAME_PAYLOAD,
+    OK_BYTE,
+    Capability,
+    ErrorCode,
+    Status,
+)
+from protocol.errors import MalformedPacket, OutOfSync
+from protocol.framing import build_packet
+from protocol.packets import Err, Ok, PrepareOk
+from protocol.session_track import SessionTracker
+from protocol.wire import Cursor
+
+#: Rows and commands with a payload above this many bytes are passed on as they come instead of being collected first.
+STREAM_ABOVE = 64 * 1024
+
+#: An EOF packet is shorter than this; a row that begins with the same byte holds a value of at least 16 MiB.
+_EOF_BELOW = 9
+
+_OUT_PARAMS_AND_MORE = Status.PS_OUT_PARAMS | Status.MORE_RESULTS
+
+#: Reads a frame's length and sequence id as one integer, and the first byte of its payload.
+_HEADER_AND_FIRST = Struct("<IB").unpack_from
+_HEADER_AND_FIRST_LENGTH = HEADER_LENGTH + 1
+
+
+class ReplyKind(IntEnum):
+    """The shapes that the answer to a command can have."""
+
+    NONE = auto()  # no answer at all
+    STATUS = auto()  # one OK, EOF or ERR packet
+    TEXT = auto()  # one packet of plain text, or ERR
+    RESULTS = auto()  # a chain of results, each an OK, a result set or a request for a local file
+    PREPARE = auto()  # PREPARE_OK and the definitions that it announces
+    ROWS = auto()  # packets up to an EOF: rows of a cursor, or the column definitions of COM_FIELD_LIST
+    TUNNEL = auto()  # from here on, the link is not question and answer any more
+
+
+class Stage(IntEnum):
+    """What the next packet from the server is."""
+
+    IDLE = auto()  # nothing is owed; only a farewell may come
+    STATUS = auto()
+    TEXT = auto()
+    RESULT = auto()  # the first packet of a result
+    COLUMNS = auto()  # one of the column definitions of a result
+    COLUMNS_END = auto()  # the EOF between definitions and rows
+    ROWS = auto()
+    PREPARE = auto()
+    DEFINITIONS = auto()  # one of the packets behind PREPARE_OK
+    LOCAL_INFILE = auto()  # the client's turn: it sends a file
+    TUNNEL = auto()
+
+
+_FIRST_STAGE = {
+    ReplyKind.STATUS: Stage.STATUS,
+    ReplyKind.TEXT: Stage.TEXT,
+    ReplyKind.RESULTS: Stage.RESULT,
+    ReplyKind.PREPARE: Stage.PREPARE,
+    ReplyKind.ROWS: Stage.ROWS,
+    ReplyKind.TUNNEL: Stage.TUNNEL,
+}
+
+
+class Expected(NamedTuple):
+    """A reply that the server owes: to which command, of which shape, and the sequence id of its first packet."""
+
+    command: int
+    kind: ReplyKind
+    sequence_id: int
+
+
+class ReplyTracker:
+    """Walks the server's stream; one for each server link."""
+
+    def __init__(self, capabilities: Capability, session_tracker: SessionTracker) -> None:
+        """Track a link on which client and server have agreed on ``capabilities``."""
+        self.stage = Stage.IDLE
+        #: The replies that are owed; the first one is the one that comes now.
+        self.expected: deque[Expected] = deque()
+        #: Sequence id that the next packet must have.
+        self.sequence_id = 0
+        #: Whether the client has been given a part of the current reply.
+        self.reply_begun = False
+        #: Server status flags, as of the last packet that had them.
+        self.status = Status(0)
+        #: Whether ROW_COUNT() is known to be 0, which is what COM_PING would make of it.
+        self.row_count_is_zero = True
+        #: The ERR packet with which the server ended the link unasked; the client has not seen it.
+        self.farewell: Err | None = None
+        self._session_tracker = session_tracker
+        self._deprecates_eof = bool(capabilities & Capability.DEPRECATE_EOF)
+        # With DEPRECATE_EOF an OK packet ends the rows, and the text in it may have any length that fits in a frame.
+        self._rows_end_below = MAX_FRAME_PAYLOAD if self._deprecates_eof else _EOF_BELOW
+        self._counts_with_metadata_flag = bool(
+            capabilities & (Capability.OPTIONAL_METADATA | Capability.MARIADB_CACHE_METADATA)
+        )
+        self._reports_progress = bool(capabilities & Capability.MARIADB_PROGRESS)
+        self._count = 0  # packets to come in the stages COLUMNS and DEFINITIONS
+        self._out_params_more = False  # the result at hand is one of OUT parameters, and another one follows
+        self._unseen = 0  # bytes of the current frame that are still to come
+        self._continued = False  # the next frame belongs to the same row
+
+    def __repr__(self) -> str:
+        return f"<ReplyTracker {self.stage.name}, {len(self.expected)} replies owed>"
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is owed."""
+        return self.stage is Stage.IDLE
+
+    @property
+    def inside_packet(self) -> bool:
+        """The client has been given the beginning of a packet: nothing but its rest may follow."""
+        return self._unseen > 0 or self._continued
+
+    def expect(self, expected: Expected) -> None:
+        """Take note that a command goes out, before any byte of it does."""
+        if expected.kind is ReplyKind.NONE:
+            return
+        self.expected.append(expected)
+        if self.stage is Stage.IDLE:
+            self._begin_reply()
+
+    def abandon(self) -> None:
+        """Forget what is owed: nobody waits for it any more."""
+        self.expected.clear()
+        self.stage = Stage.IDLE
+        self.reply_begun = False
+
+    def local_file_sent(self) -> None:
+        """Go on behind the client's file, the packets of which have been counted in :attr:`sequence_id`."""
+        self.stage = Stage.RESULT
+
+    def take(self, data: bytes) -> tuple[bytes, int]:
+        """Walk over what has come from the server.
+
+        Returns what to give to the client and how many bytes of ``data`` that accounts for; bring the others again,
+        with more behind them. In the usual case the former is ``data`` itself.
+
+        Raises:
+            MalformedPacket, OutOfSync: the server does not speak the protocol.
+        """
+        end = len(data)
+        position = min(self._unseen, end)
+        self._unseen -= position
+        given = 0  # everything before it is in ``pieces``
+        pieces: list[bytes] = []
+        # An empty frame has no first byte, but no reply ends with one: the next packet's header is read in its place.
+        while end - position >= _HEADER_AND_FIRST_LENGTH or self.stage is Stage.TUNNEL:
+            if self.stage is Stage.TUNNEL:
+                position = end
+                break
+            if self.stage is Stage.ROWS:
+                position = self._pass_rows(data, position, end)
+                if end - position < _HEADER_AND_FIRST_LENGTH:
+                    break
+            header, first = _HEADER_AND_FIRST(data, position)
+            stop = position + HEADER_LENGTH + (header & MAX_FRAME_PAYLOAD)
+            if self._is_row(header & MAX_FRAME_PAYLOAD, first):
+                break  # a part of one, too short to be streamed
+            self._check(header, first)
+            if stop > end:
+                break
+            payload = data[position + HEADER_LENGTH : stop]
+            shown = self._read(payload, header >> 24)
+            if shown is not payload:
+                pieces.append(data[given:position])
+                if shown is not None:
+                    pieces.append(build_packet(shown, header >> 24))
+                given = stop
+            position = stop
+        if given:
+            pieces.append(data[given:position])
+            return b"".join(pieces), position
+        return (data if position == end else data[:position]), position
+
+    def _begin_reply(self) -> None:
+        expected = self.expected[0]
+        self.stage = _FIRST_STAGE[expected.kind]
+        self.sequence_id = expected.sequence_id
+        self.reply_begun = False
+
+    def _end_reply(self) -> None:
+        self.expected.popleft()
+        if self.expected:
+            self._begin_reply()
+        else:
+            self.stage = Stage.IDLE
+            self.sequence_id = 0
+            self.reply_begun = False
+
+    def _end_result(self, status: int) -> None:
+        self.status = Status(status)
+        more = status & Status.MORE_RESULTS or self._out_params_more
+        self._out_params_more = False
+        if more and self.expected[0].kind is ReplyKind.RESULTS:
+            self.stage = Stage.RESULT
+        else:
+            self._end_reply()
+
+    def _is_row(self, length: int, first: int) -> bool:
+        """Tell a row, or the continuation of one, from the packet that ends the rows."""
+        if self.stage is not Stage.ROWS:
+            return False
+        return self._continued or first < EOF_BYTE or (first == EOF_BYTE and length >= self._rows_end_below)
+
+    def _pass_rows(self, data: bytes, position: int, end: int) -> int:
+        """Walk over rows, as many as there are; return where the last one that can be given out ends."""
+        sequence_id = self.sequence_id
+        rows_end_below = self._rows_end_below
+        continued = self._continued
+        while end - position >= _HEADER_AND_FIRST_LENGTH:
+            header, first = _HEADER_AND_FIRST(data, position)
+            length = header & MAX_FRAME_PAYLOAD
+            if first >= EOF_BYTE and not continued and (first == ERR_BYTE or length < rows_end_below):
+                break
+            if header >> 24 != sequence_id:
+                raise OutOfSync(f"a row has sequence id {header >> 24} where {sequence_id} was expected")
+            if not length and not continued:
+                raise MalformedPacket("a row of no bytes")
+            stop = position + HEADER_LENGTH + length
+            if stop > end:
+                if length <= STREAM_ABOVE:
+                    break
+                self._unseen = stop - end
+                stop = end
+            position = stop
+            sequence_id = (sequence_id + 1) & 0xFF
+            continued = length == MAX_FRAME_PAYLOAD
+            self.reply_begun = True
+        self.sequence_id = sequence_id
+        self._continued = continued
+        return position
+
+    def _check(self, header: int, first: int) -> None:
+        """Judge the header of a packet that will be read."""
+        length = header & MAX_FRAME_PAYLOAD
+        if length == 0:
+            raise MalformedPacket(f"an empty packet from the server in stage {self.stage.name}")
+        if length == MAX_FRAME_PAYLOAD:
+            raise MalformedPacket(f"a packet of 16 MiB or more from the server in stage {self.stage.name}")
+        if header >> 24 != self.sequence_id and not (first == ERR_BYTE and self._is_farewell(header >> 24)):
+            raise OutOfSync(f"a packet has sequence id {header >> 24} where {self.sequence_id} was expected")
+
+    def _is_farewell(self, sequence_id: int) -> bool:
+        """Tell the ERR packet of a server that ends the link from one that answers a command.
+
+        Between commands, servers number it 0; so they do if a command is just on its way to them. While they wait for a
+        local file they answer nothing until it has ended, so what comes then is one as well.
+        """
+        if self.stage is Stage.IDLE or self.stage is Stage.LOCAL_INFILE:
+            return True
+        return sequence_id == 0 and self.sequence_id != 0 and not self.reply_begun
+
+    def _read(self, payload: bytes, sequence_id: int) -> bytes | None:
+        """Make a step; return the payload for the client, which is ``payload`` itself or another or None."""
+        if payload[0] == ERR_BYTE:
+            if self._is_farewell(sequence_id):
+                self.farewell = Err.parse(payload)
+                return None
+            self.sequence_id = (sequence_id + 1) & 0xFF
+            self.reply_begun = True
+            if not (self._reports_progress and Err.parse(payload).code == ErrorCode.PROGRESS_REPORT):
+                self.row_count_is_zero = False
+                self._out_params_more = False
+                self._end_reply()
+            return payload
+        self.sequence_id = (sequence_id + 1) & 0xFF
+        self.reply_begun = True
+        return self._STEPS[self.stage](self, payload)
+
+    def _read_unasked(self, payload: bytes) -> bytes:
+        raise OutOfSync(f"a packet that begins with 0x{payload[0]:02x} from the server, which owes no reply")
+
+    def _read_status(self, payload: bytes) -> bytes:
+        if payload[0] == EOF_BYTE and len(payload) < _EOF_BELOW and not self._deprecates_eof:
+            self._end_result(_eof_status(payload))
+            return payload
+        if payload[0] not in (OK_BYTE, EOF_BYTE):
+            raise MalformedPacket(f"0x{payload[0]:02x} begins neither an OK nor an EOF nor an ERR packet")
+        return self._read_ok(payload)
+
+    def _read_text(self, payload: bytes) -> bytes:
+        self._end_reply()
+        return payload
+
+    def _read_result(self, payload: bytes) -> bytes:
+        first = payload[0]
+        if first == OK_BYTE:
+            return self._read_ok(payload)
+        if first == LOCAL_INFILE_BYTE:
+            if len(self.expected) > 1:
+                raise OutOfSync("commands were sent behind a LOAD DATA LOCAL that now asks for its file")
+            self.stage = Stage.LOCAL_INFILE
+            return payload
+        cursor = Cursor(payload)
+        self._count = cursor.lenenc_integer()
+        if self._counts_with_metadata_flag and cursor.remaining and not cursor.integer(1):
+            self._count = 0
+        if cursor.remaining:
+            raise MalformedPacket(f"{cursor.remaining} bytes too many behind the number of columns")
+        self.row_count_is_zero = False
+        self.stage = Stage.COLUMNS if self._count else self._stage_behind_columns()
+        return payload
+
+    def _stage_behind_columns(self) -> Stage:
+        return Stage.ROWS if self._deprecates_eof else Stage.COLUMNS_END
+
+    def _read_column(self, payload: bytes) -> bytes:
+        self._count -= 1
+        if not self._count:
+            self.stage = self._stage_behind_columns()
+        return payload
+
+    def _read_columns_end(self, payload: bytes) -> bytes:
+        status = _eof_status(payload)
+        if status & Status.CURSOR_EXISTS:
+            self._end_result(status)  # the rows come by COM_STMT_FETCH
+        else:
+            # MySQL announces the result behind OUT parameters here, and no more in the EOF that ends the rows.
+            self._out_params_more = status & _OUT_PARAMS_AND_MORE == _OUT_PARAMS_AND_MORE
+            self.stage = Stage.ROWS
+        return payload
+
+    def _read_rows_end(self, payload: bytes) -> bytes:
+        if not self._deprecates_eof:
+            self._end_result(_eof_status(payload))
+            return payload
+        shown = self._read_ok(payload)
+        self.row_count_is_zero = False
+        return shown
+
+    def _read_prepare(self, payload: bytes) -> bytes:
+        prepared = PrepareOk.parse(payload)
+        self.row_count_is_zero = False
+        self._count = 0
+        for definitions in (prepared.parameters, prepared.columns):
+            if definitions:
+                self._count += (definitions if prepared.sends_metadata else 0) + (not self._deprecates_eof)
+        self.stage = Stage.DEFINITIONS
+        if not self._count:
+            self._end_reply()
+        return payload
+
+    def _read_definition(self, payload: bytes) -> bytes:
+        self._count -= 1
+        if not self._count:
+            self._end_reply()
+        return payload
+
+    def _read_ok(self, payload: bytes) -> bytes:
+        """Read an OK packet, take out of it what the client did not ask for, and end the result."""
+        ok = Ok.parse(payload)
+        # What COM_STMT_RESET and its like do to ROW_COUNT() is not known well enough.
+        self.row_count_is_zero = ok.affected_rows == 0 and self.expected[0].kind is ReplyKind.RESULTS
+        if ok.state:
+            shown = self._session_tracker.note(ok.state)
+            if shown != ok.state:
+                payload = replace(ok, state=shown).build()
+        self._end_result(ok.status)
+        return payload
+
+    _STEPS: ClassVar[dict[Stage, Callable[["ReplyTracker", bytes], bytes]]] = {
+        Stage.IDLE: _read_unasked,
+        Stage.STATUS: _read_status,
+        Stage.TEXT: _read_text,
+        Stage.RESULT: _read_result,
+        Stage.COLUMNS: _read_column,
+        Stage.COLUMNS_END: _read_columns_end,
+        Stage.ROWS: _read_rows_end,
+        Stage.PREPARE: _read_prepare,
+        Stage.DEFINITIONS: _read_definition,
+        Stage.LOCAL_INFILE: _read_unasked,
+    }
+
+
+def _eof_status(payload: bytes) -> int:
+    """Read the status flags of an EOF packet: 0xFE, warnings, status."""
+    if payload[0] != EOF_BYTE or len(payload) != 5:
+        raise MalformedPacket(f"{len(payload)} bytes that begin with 0x{payload[0]:02x} where an EOF packet is due")
+    return payload[3] | payload[4] << 8

@@ -1,0 +1,70 @@
+"""Statements of the guard's own, and the small results that they bring, in the text protocol."""
+
+from collections.abc import Iterator
+
+from protocol.constants import EOF_BYTE, ERR_BYTE, HEADER_LENGTH, OK_BYTE, Capability, CommandCode
+from protocol.errors import MalformedPacket, ServerError
+from protocol.framing import build_packet, first_packet
+from protocol.packets import Err
+from protocol.wire import Cursor
+
+Row = tuple[bytes | None, ...]
+
+_NULL_BYTE = 0xFB
+#: Behind the command byte where query attributes were negotiated: no parameters, in one set.
+_NO_ATTRIBUTES = b"\x00\x01"
+
+
+def build_query(statement: str, capabilities: Capability) -> bytes:
+    """Write a COM_QUERY packet for a link with ``capabilities``."""
+    attributes = _NO_ATTRIBUTES if capabilities & Capability.QUERY_ATTRIBUTES else b""
+    return build_packet(bytes((CommandCode.QUERY,)) + attributes + statement.encode(), 0)
+
+
+def parse_results(replies: bytes, capabilities: Capability) -> Iterator[list[Row] | ServerError]:
+    """Read the replies to statements that were sent one after the other: for each its rows, or the server's error.
+
+    A statement without a result set has no rows. ``replies`` are whole, as the reply tracker saw to.
+
+    Raises:
+        MalformedPacket: they are not what the tracker takes them for.
+    """
+    packets = _payloads(replies)
+    for payload in packets:
+        if payload[:1] == bytes((ERR_BYTE,)):
+            error = Err.parse(payload)
+            yield ServerError(error.code, error.message, payload)
+        elif payload[:1] == bytes((OK_BYTE,)):
+            yield []
+        else:
+            yield _rows(payload, packets, capabilities)
+
+
+def _payloads(replies: bytes) -> Iterator[bytes]:
+    while replies:
+        packet = first_packet(replies, replies[3], len(replies)) if len(replies) >= HEADER_LENGTH else None
+        if packet is None:
+            raise MalformedPacket("a reply ends in the middle of a packet")
+        yield packet.payload
+        replies = replies[packet.length :]
+
+
+def _rows(count: bytes, packets: Iterator[bytes], capabilities: Capability) -> list[Row]:
+    columns = Cursor(count).lenenc_integer()
+    definitions = columns + (not capabilities & Capability.DEPRECATE_EOF)
+    for _ in range(definitions):
+        next(packets, None)
+    rows = []
+    for payload in packets:
+        if payload[:1] == bytes((EOF_BYTE,)):
+            break
+        cursor = Cursor(payload)
+        rows.append(tuple(_value(cursor) for _ in range(columns)))
+    return rows
+
+
+def _value(cursor: Cursor) -> bytes | None:
+    if cursor.integer(1) == _NULL_BYTE:
+        return None
+    cursor.position -= 1
+    return cursor.lenenc_bytes()
