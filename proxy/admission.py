@@ -1,0 +1,139 @@
+"""Letting a client in: it logs in to us, we log in to the server as it, and it learns what the server says."""
+
+from dataclasses import dataclass
+
+import trio
+
+from config import Config
+from protocol.constants import Capability
+from protocol.errors import ProtocolError, Refusal, ServerError
+from protocol.framing import first_packet
+from protocol.login import Proof, greet_client, make_greeting, prove_password, prove_password_natively
+from protocol.packets import ChangeUser, Err
+from proxy import answers
+from proxy.dialogue import Conversation
+from proxy.errors import LinkLost, LoginFailed, UpstreamUnavailable
+from proxy.link import Link
+from proxy.passwords import PasswordBook
+from proxy.tls import ClientTls, UpstreamTls
+from proxy.upstream import Upstream
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all sessions have in common."""
+
+    config: Config
+    passwords: PasswordBook
+    client_tls: ClientTls
+    upstream_tls: UpstreamTls
+
+
+class Admission:
+    """The door for one client, at which it logs in and may later change its user."""
+
+    def __init__(self, client: Link, upstream: Upstream, shared: Shared) -> None:
+        self.user = ""
+        self._client = client
+        self._upstream = upstream
+        self._shared = shared
+        self._capabilities = Capability(0)
+        self._nonce = b""
+
+    def __repr__(self) -> str:
+        return f"<Admission of {self.user or 'nobody yet'}>"
+
+    async def admit(self) -> None:
+        """Carry the login through, up to the server's OK packet.
+
+        Raises:
+            LoginFailed: the client has been told why, or is gone.
+        """
+        timeout = self._shared.config.limits.login_timeout
+        conversation = Conversation(self._client, 0, encrypt=self._shared.client_tls.accept)
+        try:
+            with trio.fail_after(timeout):
+                try:
+                    await self._log_in(conversation)
+                except _REFUSALS as refusal:
+                    await conversation.say(self._refusal_packet(refusal, greeted=conversation.sequence_id > 0))
+                    await self._client.hang_up()
+                    raise LoginFailed(str(refusal)) from refusal
+        except trio.TooSlowError:
+            raise LoginFailed(f"not finished within {timeout:g} s") from None
+        except LinkLost as lost:
+            raise LoginFailed(f"the client's link has ended: {lost}") from lost
+
+    async def change_user(self) -> None:
+        """Carry out the COM_CHANGE_USER with which the client's inbox begins, up to the answer.
+
+        Raises:
+            LinkLost: one of the links ended.
+            ProtocolError: the client broke the protocol.
+            LoginFailed: the client has been told why the session cannot go on.
+        """
+        limit = self._upstream.reader.limit
+        while (packet := first_packet(self._client.inbox, 0, limit)) is None:
+            await self._client.must_receive()
+        self._client.take(packet.length)
+        request = ChangeUser.parse(packet.payload, self._capabilities)
+        conversation = Conversation(self._client, packet.next_sequence_id)
+        try:
+            await self._change_user(request, conversation)
+        except Refusal as refusal:
+            await conversation.say(self._refusal_packet(refusal, greeted=True))
+            await self._client.hang_up()
+            raise LoginFailed(str(refusal)) from refusal
+
+    async def _change_user(self, request: ChangeUser, conversation: Conversation) -> None:
+        passwords = self._shared.passwords
+        if self._capabilities & Capability.PLUGIN_AUTH:
+            dialogue = prove_password(request.user, b"", None, passwords.for_dialogue, private=self._client.is_private)
+            proof = await conversation.run(dialogue)
+        else:
+            proof = prove_password_natively(request.user, request.auth_response, self._nonce, passwords.for_dialogue)
+        try:
+            ok = await self._upstream.change_user(request, proof.password)
+        except ServerError as error:
+            passwords.note_refused(request.user, proof.password)
+            await conversation.say(error.packet)
+            return
+        self._note_accepted(request.user, proof)
+        await conversation.say(ok)
+
+    async def _log_in(self, conversation: Conversation) -> None:
+        greeting = make_greeting(await self._upstream.connect())
+        self._nonce = greeting.nonce
+        passwords = self._shared.passwords
+        login = await conversation.run(greet_client(greeting, passwords.for_dialogue, private=self._client.is_private))
+        self._capabilities = login.request.capabilities & greeting.capabilities
+        try:
+            ok = await self._upstream.log_in(login)
+        except ServerError:
+            passwords.note_refused(login.request.user, login.proof.password)
+            raise
+        self._note_accepted(login.request.user, login.proof)
+        await conversation.say(ok)
+
+    def _note_accepted(self, user: bytes, proof: Proof) -> None:
+        """Take note that the server has let ``user`` in. Raises Refusal if the client does not know the password."""
+        self.user = user.decode(errors="replace")
+        if not proof.proven:
+            raise answers.access_denied(self.user)
+        self._shared.passwords.note_accepted(user, proof.password)
+
+    def _refusal_packet(self, refusal: Exception, *, greeted: bool) -> bytes:
+        """Write what to tell a client that does not get in: the server's own words where there are any."""
+        if isinstance(refusal, ServerError):
+            return refusal.packet
+        if isinstance(refusal, Refusal):
+            answer = Err(refusal.code, refusal.sqlstate, refusal.message)
+        elif isinstance(refusal, UpstreamUnavailable):
+            answer = answers.unreachable(str(self._upstream.address), str(refusal))
+        else:
+            answer = answers.bad_handshake(str(refusal))
+        # Before the greeting, neither side knows yet whether the other understands an SQLSTATE.
+        return (answer if greeted else answer.without_sqlstate()).build()
+
+
+_REFUSALS = (ServerError, Refusal, UpstreamUnavailable, ProtocolError)

@@ -1,0 +1,83 @@
+"""The guard as a process: puts the parts together, listens, and stops in good order."""
+
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import structlog
+import trio
+
+from config import Config, UnixAddress
+from proxy.admission import Shared
+from proxy.errors import StartError
+from proxy.listener import Reception, open_listeners
+from proxy.passwords import PasswordBook
+from proxy.tls import ClientTls, UpstreamTls
+
+log = structlog.stdlib.get_logger()
+
+
+async def run(config: Config) -> None:
+    """Guard until SIGINT or SIGTERM; then take no new clients and let each session end at its next quiet point.
+
+    Sessions that have not ended after ``limits.drain_timeout``, or at a second signal, are cut off.
+
+    Raises:
+        StartError: the configuration cannot be carried out on this machine.
+    """
+    try:
+        shared = Shared(
+            config, PasswordBook(config.auth), ClientTls(), UpstreamTls(config.upstream.tls, config.upstream.address)
+        )
+    except OSError as error:
+        raise StartError(f"cannot set up TLS: {error}") from error
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        listeners = [listener for listen in config.listen for listener in await open_listeners(listen.address)]
+        try:
+            await _guard(Reception(shared), listeners, signals, config)
+        finally:
+            _remove_sockets(config)
+    log.info("stopped")
+
+
+def _remove_sockets(config: Config) -> None:
+    for listen in config.listen:
+        if isinstance(listen.address, UnixAddress):
+            Path(listen.address.path).unlink(missing_ok=True)
+
+
+async def _guard(
+    reception: Reception, listeners: list[trio.SocketListener], signals: AsyncIterator[int], config: Config
+) -> None:
+    async with trio.open_nursery() as watch:
+        async with trio.open_nursery() as sessions:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(_accept, reception, listeners, sessions)
+                for listener in listeners:
+                    log.info("listening", address=_written(listener), upstream=str(config.upstream.address))
+                received = await anext(signals)
+                accepting.cancel_scope.cancel()
+            log.info("draining", signal=signal.Signals(received).name, sessions=reception.session_count)
+            reception.drain()
+            sessions.cancel_scope.deadline = trio.current_time() + config.limits.drain_timeout
+            watch.start_soon(_cut_off_at_signal, signals, sessions.cancel_scope)
+        if sessions.cancel_scope.cancelled_caught:
+            log.warning("sessions cut off")
+        watch.cancel_scope.cancel()
+
+
+async def _accept(reception: Reception, listeners: list[trio.SocketListener], sessions: trio.Nursery) -> None:
+    await trio.serve_listeners(reception.receive, listeners, handler_nursery=sessions)
+
+
+async def _cut_off_at_signal(signals: AsyncIterator[int], sessions: trio.CancelScope) -> None:
+    await anext(signals)
+    sessions.cancel()
+
+
+def _written(listener: trio.SocketListener) -> str:
+    name = listener.socket.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    host, port, *_ = name
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,79 @@
+"""Drives the dialogues of :mod:`protocol.login` over a link."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, TypeVar
+
+from protocol.constants import HEADER_LENGTH
+from protocol.errors import OutOfSync
+from protocol.framing import build_packet, first_packet
+from protocol.login import Dialogue, Encrypt, Hear, Say
+from proxy.link import Link
+
+#: The largest packet of a login, in bytes of payload: attributes may have 64 KiB, all else is small.
+LOGIN_PACKET_BYTES = 128 * 1024
+
+_T = TypeVar("_T")
+
+
+#: Does the TLS handshake on a link when a dialogue asks for it.
+Encryptor: TypeAlias = Callable[[Link], Awaitable[None]]
+
+
+async def _no_encryption(link: Link) -> None:
+    raise OutOfSync(f"encryption was asked for on {link}, where it was not offered")
+
+
+class Conversation:
+    """A link and the sequence id of the next packet on it, whichever side sends it."""
+
+    def __init__(self, link: Link, sequence_id: int, *, encrypt: Encryptor = _no_encryption) -> None:
+        self.sequence_id = sequence_id
+        self._link = link
+        self._encrypt = encrypt
+
+    async def run(self, dialogue: Dialogue[_T]) -> _T:
+        """Carry a dialogue through and return what it returns.
+
+        Raises:
+            LinkLost: the link ended or broke.
+            ProtocolError: the peer broke the protocol.
+            Exception: what the dialogue itself raises.
+        """
+        try:
+            step = next(dialogue)
+            while True:
+                match step:
+                    case Say(payload):
+                        await self.say(payload)
+                        answer = b""
+                    case Hear():
+                        answer = await self.hear()
+                    case Encrypt():
+                        await self._encrypt(self._link)
+                        answer = b""
+                step = dialogue.send(answer)
+        except StopIteration as stop:
+            result: _T = stop.value
+            return result
+
+    async def say(self, payload: bytes) -> None:
+        """Send a packet. Raises LinkLost where the link broke."""
+        await self._link.send(build_packet(payload, self.sequence_id))
+        self.sequence_id = (self.sequence_id + 1) & 0xFF
+
+    async def hear(self) -> bytes:
+        """Receive a packet and return its payload.
+
+        Raises:
+            LinkLost: the link ended or broke.
+            ProtocolError: this is no packet, or not the next one, or larger than any that a login needs.
+        """
+        link = self._link
+        # Not a byte more than the packet: what follows a request to encrypt the link belongs to the TLS handshake.
+        while len(link.inbox) < HEADER_LENGTH:
+            await link.must_receive(HEADER_LENGTH - len(link.inbox))
+        while (packet := first_packet(link.inbox, self.sequence_id, LOGIN_PACKET_BYTES)) is None:
+            await link.must_receive(HEADER_LENGTH + int.from_bytes(link.inbox[:3], "little") - len(link.inbox))
+        link.take(packet.length)
+        self.sequence_id = packet.next_sequence_id
+        return packet.payload

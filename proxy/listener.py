@@ -1,0 +1,117 @@
+"""Where clients come in: TCP and unix sockets, and the limit on how many."""
+
+import itertools
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+import trio
+
+from config import Address, UnixAddress
+from protocol.framing import build_packet
+from proxy import answers
+from proxy.admission import Shared
+from proxy.errors import LinkLost, StartError
+from proxy.link import Link
+from proxy.session import Session
+
+#: How many connections the kernel keeps for us while we are busy: a pool that starts anew connects all at once.
+_BACKLOG = 1024
+
+log = structlog.stdlib.get_logger()
+
+
+async def open_listeners(address: Address) -> Sequence[trio.SocketListener]:
+    """Bind an address; a host name with several addresses gives several listeners.
+
+    Raises:
+        StartError: it cannot be bound.
+    """
+    try:
+        if isinstance(address, UnixAddress):
+            return [_open_unix_listener(Path(address.path))]
+        return await trio.open_tcp_listeners(address.port, host=address.host, backlog=_BACKLOG)
+    except OSError as error:
+        raise StartError(f"cannot listen on {address}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _open_unix_listener(path: Path) -> trio.SocketListener:
+    if _is_stale(path):
+        path.unlink()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(str(path))
+        # Everybody on the machine may knock, as at the server's own socket; the login decides who gets in.
+        path.chmod(0o777)
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
+def _is_stale(path: Path) -> bool:
+    """Tell whether a socket was left behind by a process that is gone: nobody listens at it."""
+    if not path.is_socket():
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
+        try:
+            knocking.connect(str(path))
+        except ConnectionRefusedError:
+            return True
+    return False
+
+
+class Reception:
+    """Gives each client that comes in a session, and turns away those that are too many."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._sessions: set[Session] = set()
+        self._ids = itertools.count(1)
+        self._draining = False
+
+    def __repr__(self) -> str:
+        return f"<Reception with {len(self._sessions)} sessions>"
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions there are."""
+        return len(self._sessions)
+
+    async def receive(self, stream: trio.SocketStream) -> None:
+        """Serve one client from its first byte to its last."""
+        session_id = next(self._ids)
+        client = Link(socket.socket(fileno=stream.socket.detach()))
+        limit = self._shared.config.limits.sessions
+        if len(self._sessions) >= limit:
+            log.warning("too many sessions", limit=limit)
+            await _turn_away(client, limit)
+            return
+        session = Session(client, session_id, self._shared)
+        self._sessions.add(session)
+        if self._draining:
+            session.drain()
+        try:
+            await session.run()
+        except Exception:
+            # A mistake of ours. It must not hurt the other sessions, and it must not pass unseen.
+            log.exception("session failed", session=session_id)
+        finally:
+            self._sessions.remove(session)
+
+    def drain(self) -> None:
+        """Have every session end at its next quiet point."""
+        self._draining = True
+        for session in self._sessions:
+            session.drain()
+
+
+async def _turn_away(client: Link, limit: int) -> None:
+    try:
+        await client.send(build_packet(answers.too_many_sessions(limit).without_sqlstate().build(), 0))
+    except LinkLost:
+        client.close()
+    else:
+        await client.hang_up()

@@ -1,0 +1,195 @@
+"""The cruise: bytes flow between client and server until something needs a decision.
+
+This is the hot path, the only code that runs for every query. ``Relay.cruise`` is its interface; while it runs, it owns
+both links of a session and the protocol objects that judge what passes. It forwards whole packets (large ones as they
+come), and no byte of a command whose header has not been judged. It returns with both links at rest, or with the
+evidence of what was under way: the replies still owed in ``tracker.expected``, what the client has seen of the current
+one in ``tracker.reply_begun``.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import trio
+
+from protocol.command import Decision, Verdict
+from protocol.errors import ProtocolError
+from protocol.reply import Stage
+from proxy.errors import LinkLost
+from proxy.link import Link
+from proxy.upstream import Upstream
+
+#: While a statement runs or a transfer is under way, look again after this long whether the link is due for a probe.
+_BUSY_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class DecisionDue:
+    """The client's inbox begins with a packet that is not to be forwarded just so. All replies have been delivered."""
+
+    decision: Decision
+
+
+@dataclass(frozen=True)
+class ProbeDue:
+    """The link to the server has been silent for long enough, and is at rest. A command may be waiting."""
+
+
+@dataclass(frozen=True)
+class UpstreamLost:
+    """The link to the server has ended."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class ClientGone:
+    """The client has ended its link."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class ClientBroke:
+    """The client does not speak the protocol."""
+
+    error: ProtocolError
+
+
+@dataclass(frozen=True)
+class DrainDue:
+    """The guard is about to stop, and the session is at a quiet point."""
+
+
+Event: TypeAlias = DecisionDue | ProbeDue | UpstreamLost | ClientGone | ClientBroke | DrainDue
+
+
+class Relay(Protocol):
+    """The interface that a session uses; one relay for each session."""
+
+    async def cruise(self) -> Event:
+        """Let bytes flow; return when something needs a decision."""
+
+    def drain(self) -> None:
+        """Have the cruise end with :class:`DrainDue` at the next quiet point."""
+
+
+class TrioRelay:
+    """The relay in plain trio: a task for each direction."""
+
+    def __init__(self, client: Link, upstream: Upstream) -> None:
+        self._client = client
+        self._upstream = upstream
+        self._draining = False
+        self._event: Event | None = None
+        self._scope = trio.CancelScope()
+        self._settled: trio.Event | None = None
+
+    def __repr__(self) -> str:
+        return f"<TrioRelay between {self._client} and {self._upstream}>"
+
+    def drain(self) -> None:
+        """Have the cruise end with :class:`DrainDue` at the next quiet point."""
+        self._draining = True
+        self._scope.cancel()
+
+    async def cruise(self) -> Event:
+        """Let bytes flow; return when something needs a decision."""
+        self._event = None
+        while self._event is None:
+            deadline = trio.current_time() + _BUSY_SECONDS
+            if self._upstream.at_rest:
+                if self._is_drained():
+                    return DrainDue()
+                deadline = self._upstream.next_probe()
+                if deadline <= trio.current_time():
+                    return ProbeDue()
+            # Cancelling the directions is safe at any moment: links keep what was received and what was not sent.
+            with trio.CancelScope(deadline=deadline) as self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._run, self._replies, nursery.cancel_scope)
+                    await self._run(self._commands, nursery.cancel_scope)
+            if isinstance(self._event, DrainDue) and not self._upstream.at_rest:
+                self._event = None  # A command slipped through while this was being decided.
+        return self._event
+
+    def _is_drained(self) -> bool:
+        return self._draining and not self._upstream.in_transaction
+
+    async def _run(self, direction: Callable[[], Awaitable[Event]], both: trio.CancelScope) -> None:
+        """Run one direction; the event that ends it ends the other one as well."""
+        event = await direction()
+        if self._event is None:
+            self._event = event
+        both.cancel()
+
+    async def _commands(self) -> Event:
+        """Client to server."""
+        client, upstream = self._client, self._upstream
+        try:
+            await upstream.link.flush()
+            while True:
+                event = await self._forward_commands() if client.inbox else None
+                if event is not None:
+                    return event
+                try:
+                    await client.must_receive()
+                except LinkLost as lost:
+                    # It may have ended its side only; a server answers what it has been asked all the same.
+                    if upstream.tracker.stage is not Stage.TUNNEL:
+                        await self._all_replies()
+                    return ClientGone(str(lost))
+        except ProtocolError as error:
+            return ClientBroke(error)
+        except LinkLost as lost:
+            return UpstreamLost(str(lost))
+
+    async def _forward_commands(self) -> Event | None:
+        """Forward what may pass of the client's inbox; give the event at which it stops."""
+        client, upstream = self._client, self._upstream
+        reader = upstream.reader
+        if reader.decision is None:
+            if upstream.must_validate(client.heard_at):
+                return ProbeDue()
+            count = reader.take(client.inbox)
+            if count:
+                await upstream.link.send(client.take(count))
+            if reader.decision is None:
+                return None
+        if reader.decision.verdict is not Verdict.LOCAL_FILE_TOO_LARGE:
+            await self._all_replies()
+        return DecisionDue(reader.decision)
+
+    async def _all_replies(self) -> None:
+        """Wait until the server owes nothing any more."""
+        while not self._upstream.tracker.idle:
+            self._settled = trio.Event()
+            await self._settled.wait()
+
+    async def _replies(self) -> Event:
+        """Server to client."""
+        client, upstream = self._client, self._upstream
+        tracker, link = upstream.tracker, upstream.link
+        try:
+            await client.flush()
+        except LinkLost as lost:
+            return ClientGone(str(lost))
+        try:
+            while True:
+                shown = upstream.take_replies()
+                if shown:
+                    upstream.active_at = link.heard_at
+                    try:
+                        await client.send(shown)
+                    except LinkLost as lost:
+                        return ClientGone(str(lost))
+                if tracker.idle:
+                    if self._settled is not None:
+                        self._settled.set()
+                    if self._is_drained():
+                        return DrainDue()
+                if tracker.farewell is None:
+                    await link.must_receive()
+        except LinkLost as lost:
+            return UpstreamLost(str(lost))

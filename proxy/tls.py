@@ -1,0 +1,91 @@
+"""Encryption, towards clients and towards the server."""
+
+import ssl
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from config import Address, TcpAddress, Tls, TlsMode
+from protocol.constants import Capability
+from protocol.packets import Greeting
+from proxy.errors import UpstreamUnavailable
+from proxy.link import Link
+
+_VALID_FOR = timedelta(days=3650)
+_CLOCK_SKEW = timedelta(days=1)
+
+
+class ClientTls:
+    """Encrypts links from clients, with a self-signed certificate made for this process.
+
+    It protects passwords from being read on the way, not from somebody who takes the guard's place.
+    """
+
+    def __init__(self) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # The ssl module reads keys from files only. The directory can be entered by its owner alone.
+        with tempfile.TemporaryDirectory() as directory:
+            file = Path(directory, "certificate.pem")
+            file.write_bytes(_make_certificate())
+            self._context.load_cert_chain(file)
+
+    async def accept(self, link: Link) -> None:
+        """Do the handshake. Raises LinkLost and OutOfSync."""
+        await link.encrypt(self._context, server_side=True)
+
+
+class UpstreamTls:
+    """Encrypts links to the server, as the configuration asks for."""
+
+    def __init__(self, tls: Tls, address: Address) -> None:
+        """Read the certificates that are to be trusted. Raises OSError where that fails."""
+        self._mode = tls.mode
+        self._name = address.host if isinstance(address, TcpAddress) else None
+        self._context = ssl.create_default_context(cafile=tls.ca)
+        self._context.check_hostname = tls.mode is TlsMode.VERIFY_IDENTITY
+        if tls.mode not in (TlsMode.VERIFY_CA, TlsMode.VERIFY_IDENTITY):
+            self._context.verify_mode = ssl.CERT_NONE
+
+    def is_wanted(self, greeting: Greeting) -> bool:
+        """Tell whether to encrypt the link to a server with this greeting. A unix socket needs no encryption.
+
+        Raises:
+            UpstreamUnavailable: the configuration asks for it, and the server does not offer it.
+        """
+        if self._mode is TlsMode.DISABLED or self._name is None:
+            return False
+        offered = bool(greeting.capabilities & Capability.SSL)
+        if not offered and self._mode is not TlsMode.PREFERRED:
+            raise UpstreamUnavailable(f"upstream.tls.mode is {self._mode}, and the server does not offer TLS")
+        return offered
+
+    async def connect(self, link: Link) -> None:
+        """Do the handshake. Raises LinkLost and OutOfSync."""
+        await link.encrypt(self._context, server_side=False, server_name=self._name)
+
+
+def _make_certificate() -> bytes:
+    """Make a private key and a certificate for it, PEM, one behind the other."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stillhere")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(now + _VALID_FOR)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ) + certificate.public_bytes(serialization.Encoding.PEM)
