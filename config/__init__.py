@@ -1,0 +1,50 @@
+"""How it is configured: the options, how they are read, and what is said about the wrong ones."""
+
+from config.address import Address, TcpAddress, UnixAddress, parse_address
+from config.diagnostics import ConfigError, InvalidValue, Problem
+from config.loading import Override, load
+from config.quantities import parse_duration, parse_size
+from config.schema import (
+    Auth,
+    AuthMode,
+    Config,
+    Guard,
+    Keepalive,
+    Limits,
+    Listen,
+    Log,
+    LogFormat,
+    LogLevel,
+    Tls,
+    TlsMode,
+    Upstream,
+    User,
+)
+
+__all__ = [
+    "Address",
+    "Auth",
+    "AuthMode",
+    "Config",
+    "ConfigError",
+    "Guard",
+    "InvalidValue",
+    "Keepalive",
+    "Limits",
+    "Listen",
+    "Log",
+    "LogFormat",
+    "LogLevel",
+    "Override",
+    "Problem",
+    "TcpAddress",
+    "Tls",
+    "TlsMode",
+    "UnixAddress",
+    "Upstream",
+    "User",
+    "load",
+    "parse_address",
+    "parse_duration",
+    "parse_size",
+]

@@ -1,0 +1,60 @@
+"""Passwords from the file itself, from the environment and from files of their own."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, SecretStr
+
+from config.diagnostics import InvalidValue
+from config.fields import text
+
+MAX_PASSWORD_BYTES = 64 * 1024
+
+_EMPTY_HINT = 'for an account without a password write password: ""'
+
+
+def _written(value: Any) -> SecretStr | None:
+    return value if value is None or isinstance(value, SecretStr) else SecretStr(text(value))
+
+
+def _from_env(value: Any) -> SecretStr | None:
+    if value is None:
+        return None
+    # Not named in the message: it may be the password itself, written at the wrong key.
+    password = os.environ.get(text(value))
+    if password is None:
+        raise InvalidValue("there is no environment variable of this name")
+    if not password:
+        raise InvalidValue("the environment variable is empty", _EMPTY_HINT)
+    return SecretStr(text(password))
+
+
+def _from_file(value: Any) -> SecretStr | None:
+    """Read a file, without the newline at its end."""
+    if value is None:
+        return None
+    path = Path(text(value))
+    try:
+        # Opening a pipe could keep us waiting for ever.
+        if path.exists() and not path.is_file():
+            raise InvalidValue("is not a regular file")
+        with path.open("rb") as file:
+            content = file.read(MAX_PASSWORD_BYTES + 1)
+    except OSError as error:
+        raise InvalidValue(f"cannot be read: {error.strerror}") from None
+    if len(content) > MAX_PASSWORD_BYTES:
+        raise InvalidValue(f"the file is larger than {MAX_PASSWORD_BYTES // 1024} KiB")
+    try:
+        password = content.decode()
+    except UnicodeDecodeError:
+        raise InvalidValue("the file is not valid UTF-8") from None
+    password = password.removesuffix("\n").removesuffix("\r")
+    if not password:
+        raise InvalidValue("the file is empty", _EMPTY_HINT)
+    return SecretStr(text(password))
+
+
+WrittenPassword = Annotated[SecretStr | None, BeforeValidator(_written)]
+PasswordFromEnv = Annotated[SecretStr | None, BeforeValidator(_from_env)]
+PasswordFromFile = Annotated[SecretStr | None, BeforeValidator(_from_file)]

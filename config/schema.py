@@ -1,0 +1,238 @@
+"""The options: attribute names are the keys of the file, durations are seconds, sizes are bytes.
+
+``config/example.yaml`` says what each option is for.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, model_validator
+
+from config.address import TcpAddress
+from config.diagnostics import InvalidKey, InvalidValue, Location
+from config.fields import (
+    CaFile,
+    ListenAddress,
+    PacketSizeOrAuto,
+    PositiveSeconds,
+    PositiveSecondsOrAuto,
+    Seconds,
+    SqlState,
+    Text,
+    UpstreamAddress,
+    listen_address,
+    one_of,
+)
+from config.passwords import PasswordFromEnv, PasswordFromFile, WrittenPassword
+from config.section import Section
+
+
+class TlsMode(StrEnum):
+    """How to encrypt the link to the server; the words are those of the server's own clients."""
+
+    DISABLED = "disabled"
+    PREFERRED = "preferred"
+    REQUIRED = "required"
+    VERIFY_CA = "verify-ca"
+    VERIFY_IDENTITY = "verify-identity"
+
+
+class AuthMode(StrEnum):
+    """Where passwords come from."""
+
+    LEARN = "learn"
+    USERS = "users"
+
+
+class LogLevel(StrEnum):
+    """The least important message that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """For people or for programs."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+_VERIFYING = (TlsMode.VERIFY_CA, TlsMode.VERIFY_IDENTITY)
+_NOT_VERIFYING = (TlsMode.DISABLED, TlsMode.PREFERRED, TlsMode.REQUIRED)
+
+
+def _texts(entries: Any, key: str) -> list[str | None]:
+    """Take the text at ``key`` out of each entry of a list; None where there is no such text."""
+    rows = entries if isinstance(entries, list | tuple) else ()
+    values = [entry.get(key) if isinstance(entry, Mapping) else None for entry in rows]
+    return [value if isinstance(value, str) else None for value in values]
+
+
+def _repeated(names: Iterable[str | None]) -> Iterator[int]:
+    """Yield the index of each name that was there before."""
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            yield index
+        elif name is not None:
+            seen.add(name)
+
+
+def _listening(text: str | None) -> str | None:
+    """Give the one way to write an address; None where two of them do not collide, or one is faulty anyway."""
+    try:
+        address = listen_address(text)
+    except InvalidValue:
+        return None
+    return None if isinstance(address, TcpAddress) and not address.port else str(address)
+
+
+class Listen(Section):
+    """One address to accept clients at; port 0 is any free one."""
+
+    address: ListenAddress = Field(description="write - address: HOST:PORT or - address: unix:/PATH")
+
+
+class Tls(Section):
+    """TLS towards the server. ``ca`` None means the certificates that the system trusts."""
+
+    mode: Annotated[TlsMode, one_of(TlsMode)] = TlsMode.PREFERRED
+    ca: CaFile = None
+
+    @classmethod
+    def conflicts(cls, written: Mapping[str, Any]) -> Iterator[tuple[Location, InvalidValue]]:
+        """Refuse a ``ca`` that nothing is checked against: it would only look safe."""
+        mode = written.get("mode", TlsMode.PREFERRED)
+        if written.get("ca") is not None and mode in _NOT_VERIFYING:
+            yield ("ca",), InvalidKey(f"has no effect with mode {mode}", "use verify-ca or verify-identity")
+
+
+class Upstream(Section):
+    """The server."""
+
+    address: UpstreamAddress = Field(description="write address: HOST:PORT, or give --upstream HOST:PORT")
+    tls: Tls = Tls()
+    connect_timeout: PositiveSeconds = 5.0
+
+    @classmethod
+    def conflicts(cls, written: Mapping[str, Any]) -> Iterator[tuple[Location, InvalidValue]]:
+        """Refuse to pretend that the identity of a unix socket can be verified."""
+        tls = written.get("tls")
+        mode = tls.get("mode") if isinstance(tls, Mapping) else None
+        if str(written.get("address")).startswith("unix:") and mode in _VERIFYING:
+            yield ("tls", "mode"), InvalidValue("has no effect on a unix socket", "use preferred or disabled")
+
+
+class UserEntry(Section):
+    """A user as the file gives it; the three passwords are what was read from there."""
+
+    user: Text = Field(description="write user: NAME")
+    password: WrittenPassword = None
+    password_env: PasswordFromEnv = None
+    password_file: PasswordFromFile = None
+
+    @classmethod
+    def conflicts(cls, written: Mapping[str, Any]) -> Iterator[tuple[Location, InvalidValue]]:
+        """Want exactly one password."""
+        given = [key for key in ("password", "password_env", "password_file") if written.get(key) is not None]
+        if len(given) > 1:
+            yield (given[1],), InvalidKey("is a second password", "keep one of " + ", ".join(given))
+        elif not given:
+            yield (), InvalidValue("has no password", "write password, password_env or password_file")
+
+
+class User(Section):
+    """A user that clients log in as, and that is logged in upstream."""
+
+    user: str
+    password: SecretStr
+
+    @classmethod
+    def keys(cls) -> list[str]:
+        """List the keys of ``UserEntry``, which is what the file gives."""
+        return UserEntry.keys()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_entry(cls, written: Any) -> Any:
+        if isinstance(written, User):
+            return written
+        entry = UserEntry.model_validate(written)
+        passwords = (entry.password, entry.password_env, entry.password_file)
+        return {"user": entry.user, "password": next(password for password in passwords if password is not None)}
+
+
+class Auth(Section):
+    """How clients prove who they are, and with what the server is told so."""
+
+    mode: Annotated[AuthMode, one_of(AuthMode)] = AuthMode.LEARN
+    users: tuple[User, ...] = ()
+
+    @classmethod
+    def conflicts(cls, written: Mapping[str, Any]) -> Iterator[tuple[Location, InvalidValue]]:
+        """Want users exactly where the mode uses them, and each of them once."""
+        mode, users = written.get("mode", AuthMode.LEARN), written.get("users")
+        if users and mode == AuthMode.LEARN:
+            yield ("users",), InvalidKey("has no effect with mode learn", "write mode: users")
+        if not users and mode == AuthMode.USERS:
+            yield ("mode",), InvalidValue("needs at least one entry below auth.users")
+        for index in _repeated(_texts(users, "user")):
+            yield ("users", index, "user"), InvalidValue("this user is already in the list")
+
+
+class Guard(Section):
+    """The limit on a command's size. ``max_allowed_packet`` None means the server's own."""
+
+    max_allowed_packet: PacketSizeOrAuto = None
+    oversize_sqlstate: SqlState = "42000"
+
+
+class Keepalive(Section):
+    """When to probe the server's link.
+
+    ``interval`` replaces the 60 s in the smaller of 60 s and half the session's ``wait_timeout``; None leaves them.
+    """
+
+    interval: PositiveSecondsOrAuto = None
+    probe_timeout: PositiveSeconds = 5.0
+    validate_after: Seconds = 5.0
+
+
+class Limits(Section):
+    """What a client can claim, and how long it may take."""
+
+    sessions: int = Field(default=1000, strict=True, ge=1, le=1_000_000)
+    login_timeout: PositiveSeconds = 10.0
+    drain_timeout: Seconds = 30.0
+
+
+class Log(Section):
+    """What is logged and in which form."""
+
+    level: Annotated[LogLevel, one_of(LogLevel)] = LogLevel.INFO
+    format: Annotated[LogFormat, one_of(LogFormat)] = LogFormat.CONSOLE
+
+
+class Config(Section):
+    """A whole configuration."""
+
+    listen: tuple[Listen, ...] = (Listen(address=TcpAddress("127.0.0.1", 3307)),)
+    upstream: Upstream = Field(description="write upstream: {address: HOST:PORT}, or give --upstream HOST:PORT")
+    auth: Auth = Auth()
+    guard: Guard = Guard()
+    keepalive: Keepalive = Keepalive()
+    limits: Limits = Limits()
+    log: Log = Log()
+
+    @classmethod
+    def conflicts(cls, written: Mapping[str, Any]) -> Iterator[tuple[Location, InvalidValue]]:
+        """Want somewhere to listen, and no address twice."""
+        listen = written.get("listen")
+        if listen in ([], ()):
+            yield ("listen",), InvalidValue("needs at least one entry", "write - address: HOST:PORT")
+        for index in _repeated(_listening(text) for text in _texts(listen, "address")):
+            yield ("listen", index, "address"), InvalidValue("this address is already in the list")

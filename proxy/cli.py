@@ -1,0 +1,111 @@
+"""The ``stillhere`` command."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+import trio
+from rich.console import Console
+from rich.text import Text
+
+from config import AuthMode, Config, ConfigError, LogFormat, LogLevel, Override, UnixAddress, load
+from proxy import logs
+from proxy.errors import StartError
+
+CONFIG_FILE = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="stillhere", prog_name="stillhere", message="%(prog)s %(version)s")
+def main() -> None:
+    """Keep "MySQL server has gone away" from an application.
+
+    stillhere stands between an application and its MySQL or MariaDB server. Point the application's connection string
+    at it instead of at the server.
+    """
+
+
+@main.command(short_help="Stand between clients and the server.")
+@click.argument("config_file", metavar="[CONFIG]", required=False, type=CONFIG_FILE)
+@click.option(
+    "--listen",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Accept clients at HOST:PORT or unix:/PATH. Can be given several times. Default: 127.0.0.1:3307.",
+)
+@click.option("--upstream", metavar="ADDRESS", help="The server, as HOST:PORT or unix:/PATH.")
+@click.option("--log-level", metavar="LEVEL", help=f"One of {', '.join(LogLevel)}. Default: info.")
+@click.option("--log-format", metavar="FORMAT", help=f"One of {', '.join(LogFormat)}. Default: console.")
+def run(
+    config_file: Path | None,
+    listen: tuple[str, ...],
+    upstream: str | None,
+    log_level: str | None,
+    log_format: str | None,
+) -> None:
+    """Run until SIGINT or SIGTERM.
+
+    CONFIG is a YAML file. The flags go before what it says, and --listen replaces its whole list. No file is needed if
+    --upstream is given.
+    """
+    flags = (
+        Override("--listen", "listen", [{"address": address} for address in listen] or None),
+        Override("--upstream", "upstream.address", upstream),
+        Override("--log-level", "log.level", log_level),
+        Override("--log-format", "log.format", log_format),
+    )
+    config = _load(config_file, (flag for flag in flags if flag.value is not None))
+    logs.configure(config.log)
+    # Here, so that `check` and `--help` do not load the whole proxy.
+    from proxy import app  # noqa: PLC0415
+
+    try:
+        trio.run(app.run, config)
+    except StartError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+
+
+@main.command(short_help="List everything that is wrong with a configuration.")
+@click.argument("config_file", metavar="CONFIG", type=CONFIG_FILE)
+def check(config_file: Path) -> None:
+    """List everything that is wrong with CONFIG, with line and column, and exit with 1; with 0 if nothing is.
+
+    Files and environment variables that it names are read, so check it where it will be used.
+    """
+    config = _load(config_file)
+    click.echo(f"{click.format_filename(config_file)} is valid")
+    click.echo(f"  listen    {', '.join(str(listen.address) for listen in config.listen)}")
+    click.echo(f"  upstream  {_upstream(config)}")
+    users = ", ".join(user.user for user in config.auth.users)
+    click.echo(f"  auth      {config.auth.mode}{f': {users}' if config.auth.mode == AuthMode.USERS else ''}")
+
+
+def _upstream(config: Config) -> str:
+    address = config.upstream.address
+    return str(address) if isinstance(address, UnixAddress) else f"{address}, TLS {config.upstream.tls.mode}"
+
+
+def _load(path: Path | None, flags: Iterable[Override] = ()) -> Config:
+    """Load a configuration, or list its problems and exit."""
+    try:
+        return load(path, flags)
+    except ConfigError as error:
+        _list_problems(error)
+        sys.exit(1)
+
+
+def _list_problems(error: ConfigError) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        click.echo(str(error), err=True)
+        return
+    for problem in error.problems:
+        line = Text()
+        for part, style in ((problem.place(error.file), "cyan"), (problem.path, "bold")):
+            if part:
+                line.append(part, style).append(": ")
+        console.print(line.append(problem.message))
+        if problem.hint:
+            console.print(Text(f"    {problem.hint}", "green"))

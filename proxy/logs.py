@@ -1,0 +1,39 @@
+"""Where log messages go: to stderr, for people or for programs.
+
+Tracebacks are logged without the values of local variables: among them are passwords and statements.
+"""
+
+import logging
+import os
+import sys
+
+import structlog
+
+from config import Log, LogFormat
+
+
+def configure(log: Log) -> None:
+    """Set structlog up for the whole process."""
+    last: list[structlog.typing.Processor]
+    match log.format:
+        case LogFormat.JSON:
+            last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        case LogFormat.CONSOLE:
+            # With repr even for text, so that a user name cannot write a line of its own into the log.
+            console = structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty() and "NO_COLOR" not in os.environ,
+                exception_formatter=structlog.dev.plain_traceback,
+                repr_native_str=True,
+            )
+            last = [console]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[log.level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
