@@ -1,0 +1,1 @@
+"""Benchmarks; each module with a `main` runs as `python -m bench.NAME`."""

@@ -1,0 +1,177 @@
+"""Measure what the guard costs from end to end, compared with no proxy and with other proxies.
+
+sysbench's point selects, the cheapest of all queries and thus the worst case for a proxy, run against a throwaway
+MariaDB directly and through each proxy, in rounds: each round runs every target, in an order that rotates. Medians
+are reported.
+"""
+
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from bench import load
+from bench.cpu import cpu_seconds
+from bench.load import LoadError, Workload
+from bench.report import Measurement, as_json, document, machine_facts, summarise
+from bench.targets import SESSIONS, STARTERS, AbsentError, Target, peer
+from tests.servers import MariaDB, ServerError
+
+DIRECT = "direct"
+SERVER_OPTIONS = ("--innodb-buffer-pool-size=256M", f"--max-connections={SESSIONS}", "--skip-ssl")
+WARM_UP_SECONDS = 1
+
+
+class Connections(click.ParamType[tuple[int, ...]]):
+    """Numbers of connections, separated by commas."""
+
+    name = "N,N,..."
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return the numbers; fails with a usage error."""
+        parts = value.split(",")
+        if not all(part.isdecimal() and 0 < int(part) < SESSIONS for part in parts):
+            self.fail(f"{value!r} is not a list of numbers from 1 to {SESSIONS - 1}", param, ctx)
+        return tuple(sorted({int(part) for part in parts}))
+
+
+class Peer(click.ParamType[tuple[str, str, int]]):
+    """A proxy that runs already: its name and address."""
+
+    name = "NAME=HOST:PORT"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str, int]:
+        """Return name, host and port; fails with a usage error."""
+        name, _, address = value.partition("=")
+        host, _, port = address.rpartition(":")
+        if not (name and host and port.isdecimal()):
+            self.fail(f"{value!r} is not of the form NAME=HOST:PORT", param, ctx)
+        return name, host, int(port)
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs per table cell.")
+@click.option("--seconds", type=click.IntRange(min=1), default=5, show_default=True, help="Length of a run.")
+@click.option("--connections", type=Connections(), default="1,8,32", show_default=True)
+@click.option(
+    "--workload", type=click.Choice([str(workload) for workload in Workload]), default="point-select", show_default=True
+)
+@click.option(
+    "--peer",
+    "peers",
+    type=Peer(),
+    multiple=True,
+    help="One more proxy, which you run yourself in front of the bench's server (127.0.0.1, see --server-port) and "
+    "which lets user bench log in with password bench. Can be given several times.",
+)
+@click.option(
+    "--server-port", type=click.IntRange(0, 65535), default=0, help="The server's port. Default: any free one."
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers there.")
+@click.option("--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write the report there.")
+def main(  # noqa: PLR0913, PLR0917 - one for each option
+    rounds: int,
+    seconds: int,
+    connections: tuple[int, ...],
+    workload: str,
+    peers: tuple[tuple[str, str, int], ...],
+    server_port: int,
+    json_file: Path | None,
+    markdown_file: Path | None,
+) -> None:
+    """Measure throughput, latency and CPU time of the guard, of other proxies, and of no proxy.
+
+    Proxies that are not installed are left out, and listed. The exit status is 1 if the guard itself is among them.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
+    absent: dict[str, str] = {}
+    measurements: list[Measurement] = []
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(MariaDB(SERVER_OPTIONS, port=server_port))
+            _make_user_and_table(server)
+            targets = [Target(DIRECT, server.port, f"MariaDB {server.version}")]
+            targets += _start_proxies(stack, server.port, peers, absent)
+            for measurement in _measure(targets, rounds, seconds, connections, Workload(workload)):
+                measurements.append(measurement)
+                _show(measurement, rounds)
+        except (LoadError, ServerError) as error:
+            raise click.ClickException(str(error)) from None
+    rows = summarise(measurements, DIRECT)
+    facts = machine_facts() | {target.name: target.version for target in targets if target.version}
+    facts["runs"] = f"{rounds} rounds of {seconds} s, {workload}, {load.TABLE_ROWS} rows, no TLS"
+    report = document("Overhead of proxies", rows, facts, absent)
+    click.echo(report, nl=False)
+    if markdown_file:
+        markdown_file.write_text(report)
+    if json_file:
+        json_file.write_text(json.dumps(as_json(rows, measurements, facts, absent), indent=1))
+    if "stillhere" in absent:
+        sys.exit(1)
+
+
+def _make_user_and_table(server: MariaDB) -> None:
+    server.execute(f"CREATE DATABASE {load.DATABASE}")
+    server.execute(f"CREATE USER {load.USER}@'127.0.0.1' IDENTIFIED BY '{load.PASSWORD}'")
+    server.execute(f"GRANT ALL ON {load.DATABASE}.* TO {load.USER}@'127.0.0.1'")
+    load.prepare(server.port)
+
+
+def _start_proxies(
+    stack: ExitStack, server_port: int, peers: Sequence[tuple[str, str, int]], absent: dict[str, str]
+) -> Iterator[Target]:
+    """Start what can be started until `stack` ends; who cannot take part is put into `absent`, with the reason."""
+    for name, starter in STARTERS.items():
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stillhere-bench-")))
+        try:
+            yield stack.enter_context(starter(server_port, directory))
+        except AbsentError as error:
+            absent[name] = str(error)
+            click.echo(f"{name} is left out: {error}", err=True)
+    for name, host, port in peers:
+        try:
+            yield peer(name, host, port)
+        except AbsentError as error:
+            absent[name] = str(error)
+            click.echo(f"{name} is left out: {error}", err=True)
+
+
+def _measure(
+    targets: Sequence[Target], rounds: int, seconds: int, connections: Sequence[int], workload: Workload
+) -> Iterator[Measurement]:
+    for target in targets:
+        _run(target, 0, WARM_UP_SECONDS, connections[-1], workload)
+    for number in range(rounds):
+        turn = number % len(targets)
+        for count in connections:
+            for target in [*targets[turn:], *targets[:turn]]:
+                yield _run(target, number, seconds, count, workload)
+
+
+def _run(target: Target, number: int, seconds: int, connections: int, workload: Workload) -> Measurement:
+    before = cpu_seconds(target.pid) if target.pid else 0.0
+    try:
+        result = load.run(target.host, target.port, connections, seconds, workload)
+    except LoadError as error:
+        raise LoadError(f"{target.name}, {connections} connections: {error}") from None
+    cpu_us = (cpu_seconds(target.pid) - before) / result.queries * 1e6 if target.pid else None
+    return Measurement(
+        target.name, connections, number, result.queries_per_second, result.p50_us, result.p99_us, cpu_us
+    )
+
+
+def _show(measurement: Measurement, rounds: int) -> None:
+    click.echo(
+        f"round {measurement.round + 1}/{rounds}  {measurement.target:>12}  {measurement.connections:>3} connections  "
+        f"{measurement.queries_per_second:>9,.0f} queries/s  p50 {measurement.p50_us:,.0f} us",
+        err=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
