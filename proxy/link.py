@@ -17,7 +17,7 @@ from protocol.errors import OutOfSync
 from proxy.errors import LinkLost
 
 #: The most that is received at once, and so kept in memory for each direction of a session.
-RECEIVE_BYTES = 256 * 1024
+RECEIVE_BYTES = 64 * 1024
 
 #: How long, and for how many bytes, a peer that is still sending may keep a link that has been hung up.
 _LINGER_SECONDS = 2

@@ -16,8 +16,8 @@ from proxy.errors import CannotHold
 from proxy.link import RECEIVE_BYTES, Link
 from proxy.upstream import Upstream
 
-#: The pieces in which a local file is handed on, if the server's limit allows.
-_FILE_PIECE_BYTES = 64 * 1024
+#: The pieces in which a packet is taken, and in which a local file is handed on if the server's limit allows.
+_PIECE_BYTES = 64 * 1024
 
 
 class ArrivingPacket:
@@ -46,7 +46,7 @@ class ArrivingPacket:
                 return b""
             await self._begin_frame()
         if not self._link.inbox:
-            await self._link.must_receive()
+            await self._link.must_receive(_PIECE_BYTES)
         piece = self._link.take(self._frame)
         self._frame -= len(piece)
         self.size += len(piece)
@@ -140,7 +140,7 @@ async def cut_local_file(client: Link, upstream: Upstream) -> None:
 async def _cut_file(client: Link, upstream: Upstream, sequence_id: int) -> int:
     """Hand on one file, up to and with the empty packet that ends it; return the client's next sequence id."""
     tracker, link = upstream.tracker, upstream.link
-    most = min(_FILE_PIECE_BYTES, upstream.reader.limit - 1)
+    most = min(_PIECE_BYTES, upstream.reader.limit - 1)
     is_end = False
     while not is_end:
         packet = ArrivingPacket(client, sequence_id)

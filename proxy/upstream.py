@@ -26,7 +26,7 @@ from proxy.tls import UpstreamTls
 _UNACKNOWLEDGED_SECONDS = 30.0
 
 _LIMITS_STATEMENT = "SELECT @@max_allowed_packet, @@net_buffer_length, @@wait_timeout"
-#: FOUND_ROWS() of a new session is 0 on MySQL and 1 on MariaDB; the statement above makes it 1.
+#: FOUND_ROWS() of a new session is 0; the statement above makes it 1.
 _FORGET_FOUND_ROWS_STATEMENT = "SELECT 1 FROM DUAL WHERE FALSE"
 
 #: The replies to the guard's own statements are a few hundred bytes long.
@@ -268,9 +268,7 @@ class Upstream:
 
         The last statement is a SET, which leaves ROW_COUNT() as a login does.
         """
-        statements = [_LIMITS_STATEMENT, WATCH_STATEMENT]
-        if b"MariaDB" not in self.greeting.version:
-            statements.insert(1, _FORGET_FOUND_ROWS_STATEMENT)
+        statements = (_LIMITS_STATEMENT, _FORGET_FOUND_ROWS_STATEMENT, WATCH_STATEMENT)
         replies = await self.exchange(
             *((CommandCode.QUERY, build_query(statement, self.capabilities)) for statement in statements)
         )

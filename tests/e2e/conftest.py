@@ -1,0 +1,56 @@
+"""Fixtures with a guard in front of real servers."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+import pytest
+
+from tests.guard import Guard
+from tests.servers import Server
+
+
+class StartGuard(Protocol):
+    """Starts a guard, with these sections of configuration, that ends with the test."""
+
+    def __call__(self, upstream: str, **config: Mapping[str, Any]) -> Guard: ...
+
+
+def address(server: Server) -> str:
+    return f"{server.host}:{server.port}"
+
+
+@pytest.fixture(scope="session")
+def guards() -> Iterator[Callable[[Server], Guard]]:
+    """Give the guard in front of a shared server, with the default configuration, started at first use."""
+    running: dict[str, Guard] = {}
+    with ExitStack() as stack:
+
+        def guard_of(server: Server) -> Guard:
+            if server.name not in running:
+                running[server.name] = stack.enter_context(Guard(address(server)))
+            return running[server.name]
+
+        yield guard_of
+
+
+@pytest.fixture
+def guard(server: Server, guards: Callable[[Server], Guard]) -> Iterator[Guard]:
+    """Give a guard with the default configuration in front of `server`; it must not have logged a failure."""
+    shared = guards(server)
+    yield shared
+    assert shared.failures() == []
+
+
+@pytest.fixture
+def start_guard() -> Iterator[StartGuard]:
+    """Give a function that starts a guard for this test alone. None of them may log a failure."""
+    with ExitStack() as stack:
+        started: list[Guard] = []
+
+        def start(upstream: str, **config: Mapping[str, Any]) -> Guard:
+            started.append(stack.enter_context(Guard(upstream, **config)))
+            return started[-1]
+
+        yield start
+        assert [failure for guard in started for failure in guard.failures()] == []

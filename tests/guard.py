@@ -1,0 +1,110 @@
+"""A guard that a test, the demo or a bench starts as its users do: as a process of its own, with a file."""
+
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pymysql
+import yaml
+
+from tests.servers import Connection
+from tests.servers.process import spawn
+
+START_SECONDS = 30.0
+EVENT_SECONDS = 30.0
+
+
+class Guard:
+    """`python -m proxy run` in front of `upstream`, at a free port (`port`) and a unix socket (`socket_path`).
+
+    `config` is merged into the configuration file, section by section. Its log is JSON, and read as it comes.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self, upstream: str, **config: Mapping[str, Any]) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="stillhere-guard-")
+        self.socket_path = Path(self._directory.name, "guard.sock")
+        sections: dict[str, Any] = {
+            "listen": [{"address": "127.0.0.1:0"}, {"address": f"unix:{self.socket_path}"}],
+            "upstream": {"address": upstream},
+            "log": {"level": "debug", "format": "json"},
+        }
+        for name, section in config.items():
+            sections[name] = sections.get(name, {}) | dict(section)
+        file = Path(self._directory.name, "config.yaml")
+        file.write_text(yaml.safe_dump(sections))
+        self._log = Path(self._directory.name, "guard.log")
+        self._waited_for = 0  # events up to here are behind those that were waited for
+        self.process = spawn([sys.executable, "-m", "proxy", "run", str(file)], self._log)
+        self.port = 0
+        for _ in sections["listen"]:
+            address = self.wait_for("listening", seconds=START_SECONDS)["address"]
+            if not address.startswith("unix:"):
+                self.port = int(address.rpartition(":")[2])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def connect(self, user: str = "root", password: str = "", **kwargs: Any) -> Connection:
+        """Return a new PyMySQL connection through the guard, over TCP."""
+        return pymysql.connect(host=self.host, port=self.port, user=user, password=password, **kwargs)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What the guard has logged so far. A line that is no event (of a traceback) counts as a critical one."""
+        events = []
+        for line in self._log.read_text().splitlines():
+            try:
+                events.append(json.loads(line))
+            except json.JSONDecodeError:
+                events.append({"event": line, "level": "critical"})
+        return events
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Return what should never be in the log."""
+        return [event for event in self.events if event["level"] in ("error", "critical")]
+
+    def wait_for(self, name: str, *, seconds: float = EVENT_SECONDS, **fields: Any) -> dict[str, Any]:
+        """Return the next event of this name, and with these fields, behind the one that was waited for last."""
+        deadline = time.monotonic() + seconds
+        while True:
+            has_ended = self.process.poll() is not None
+            for index, event in enumerate(self.events[self._waited_for :], self._waited_for):
+                if event["event"] == name and all(event.get(key) == value for key, value in fields.items()):
+                    self._waited_for = index + 1
+                    return event
+            if has_ended or time.monotonic() > deadline:
+                raise AssertionError(f"no event {name!r} with {fields} in {self.events}")
+            time.sleep(0.02)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the guard."""
+        self.process.send_signal(number)
+
+    def peak_memory(self) -> int:
+        """Return the most memory that was ever resident at once, in bytes (Linux)."""
+        return self._status_bytes("VmHWM")
+
+    def forget_peak_memory(self) -> None:
+        """Have :meth:`peak_memory` start anew from what is resident now."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def _status_bytes(self, field: str) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
+        return int(line.split()[1]) * 1024
+
+    def close(self) -> None:
+        """Kill the guard, whatever its state, and remove its files."""
+        self.process.kill()
+        self.process.wait()
+        self._directory.cleanup()
