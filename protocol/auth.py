@@ -7,6 +7,7 @@ manual's pages "Native Authentication" and "Caching SHA-2 Information".
 import hmac
 import secrets
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from pymysql import _auth
@@ -52,11 +53,13 @@ def encrypt_password(password: bytes, nonce: bytes, public_key: bytes) -> bytes:
     """Encrypt a password for the server that has sent ``public_key`` (PEM).
 
     Raises:
-        MalformedPacket: that is not an RSA public key, or one too small for the password.
+        MalformedPacket: that is not an RSA public key, or one too small for the password, or there is no scramble.
     """
+    if not nonce:
+        raise MalformedPacket("the server asks for an encrypted password without having sent a scramble")
     try:
         return bytes(_auth.sha2_rsa_encrypt(password, nonce, public_key))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
         raise MalformedPacket("the server's RSA public key cannot be used") from error
 
 

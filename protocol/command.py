@@ -47,6 +47,10 @@ _REPLY_KINDS: dict[int, ReplyKind] = {
 #: Stands for the command byte of an empty packet, which servers answer as a command that they do not know.
 _NO_COMMAND = 0
 
+# Looked up for every command, and an enum's own attributes take their time.
+_LOCAL_INFILE = Stage.LOCAL_INFILE
+_TUNNEL = Stage.TUNNEL
+
 _STOPPED_AT = frozenset({CommandCode.QUIT, CommandCode.CHANGE_USER, CommandCode.RESET_CONNECTION})
 _WITH_TEXT = frozenset({CommandCode.QUERY, CommandCode.STMT_PREPARE})
 _WITH_STATEMENT_ID = frozenset(
@@ -57,6 +61,7 @@ _WITH_STATEMENT_ID = frozenset(
         CommandCode.STMT_CLOSE,
     }
 )
+_FORGETS_LONG_DATA = frozenset({CommandCode.STMT_RESET, CommandCode.STMT_CLOSE})
 #: Where a statement's id ends in such a command: frame header, command byte, four bytes.
 _ID_END = HEADER_LENGTH + 1 + 4
 
@@ -66,6 +71,10 @@ def reply_kind(code: int) -> ReplyKind:
     return _REPLY_KINDS.get(code, ReplyKind.STATUS)
 
 
+#: The reply to each command of one frame.
+_EXPECTED = tuple(Expected(code, reply_kind(code), 1) for code in range(256))
+
+
 class Verdict(Enum):
     """Why the reader has stopped in front of a packet."""
 
@@ -73,6 +82,7 @@ class Verdict(Enum):
     COLLECT = auto()  # several frames: only the whole packet shows whether it is too large
     LOCAL_FILE_TOO_LARGE = auto()  # a piece of a local file, to be cut into smaller ones
     CARRY_OUT = auto()  # the guard itself has a part in this command
+    OUT_OF_SYNC = auto()  # not what the protocol allows here: the next take() raises it, what is in front of it counts
     QUIT = auto()
 
 
@@ -116,16 +126,17 @@ class CommandReader:
         behind them, unless :attr:`decision` says that somebody has to act first.
 
         Raises:
-            OutOfSync: a packet's sequence id is not the one that the protocol asks for.
+            OutOfSync: the sequence id of the first packet in ``data`` is not the one that the protocol asks for, or
+                that of a piece of a file.
         """
         end = len(data)
         position = min(self.unsent, end)
         self.unsent -= position
         tracker = self._tracker
-        while end - position >= HEADER_LENGTH:
-            if tracker.stage is Stage.TUNNEL:
+        while end - position >= HEADER_LENGTH or tracker.stage is _TUNNEL:
+            if tracker.stage is _TUNNEL:
                 return end
-            if tracker.stage is Stage.LOCAL_INFILE:
+            if tracker.stage is _LOCAL_INFILE:
                 step = self._take_file(data, position, end)
             else:
                 step = self._take_command(data, position, end)
@@ -140,6 +151,7 @@ class CommandReader:
 
     def _take_command(self, data: bytes, position: int, end: int) -> int:
         """Judge the command at ``position``; return how many bytes go out, 0 to wait for more or for a decision."""
+        tracker = self._tracker
         available = end - position
         if available == HEADER_LENGTH:
             if any(data[position : position + 3]):
@@ -149,43 +161,50 @@ class CommandReader:
             header, code = _HEADER_AND_FIRST(data, position)
         length = header & MAX_FRAME_PAYLOAD
         if header >> 24:
-            raise OutOfSync(f"a command has sequence id {header >> 24} instead of 0")
+            if not position:
+                raise OutOfSync(f"a command has sequence id {header >> 24} instead of 0")
+            self.decision = Decision(Verdict.OUT_OF_SYNC, code)
+            return 0
         whole = HEADER_LENGTH + length
         if available < whole and length <= STREAM_ABOVE and length < self.limit:
             return 0
         if not length:
             code = _NO_COMMAND
-        elif length >= self.limit or length == MAX_FRAME_PAYLOAD or code in _STOPPED_AT or self.refused_long_data:
-            if not self._may_pass(code, length, data[position : position + _ID_END]):
-                return 0
-        elif code in _WITH_TEXT and sets_wait_timeout_unreported(data, position, min(position + whole, end)):
+        is_ordinary = length < self.limit and length < MAX_FRAME_PAYLOAD and code not in _STOPPED_AT
+        if (not is_ordinary or self.refused_long_data) and not self._may_pass(code, length, data, position):
+            return 0
+        # A SET is short. To search what is streamed would cost, and find only what happens to be here already.
+        if (
+            code in _WITH_TEXT
+            and length <= STREAM_ABOVE
+            and sets_wait_timeout_unreported(data, position, position + whole)
+        ):
             self.wait_timeout_set = True
-        self.expect_reply(code)
+        tracker.expect(_EXPECTED[code])
         if available < whole:
             self.unsent = whole - available
             return available
         return whole
 
-    def _may_pass(self, code: int, length: int, beginning: bytes) -> bool:
+    def _may_pass(self, code: int, length: int, data: bytes, position: int) -> bool:
         """Judge an unusual command; where it may not pass, the decision is set, unless more bytes are needed for it."""
         statement_id = None
         if code in _WITH_STATEMENT_ID and length >= _ID_END - HEADER_LENGTH:
-            if len(beginning) < _ID_END:
+            if len(data) - position < _ID_END:
                 return False
-            (statement_id,) = _STATEMENT_ID(beginning, HEADER_LENGTH + 1)
-        verdict = None
+            (statement_id,) = _STATEMENT_ID(data, position + HEADER_LENGTH + 1)
+        is_refused = statement_id in self.refused_long_data
         if length >= self.limit:
             verdict = Verdict.TOO_LARGE
+        elif code == CommandCode.QUIT:
+            verdict = Verdict.QUIT
+        elif code in _STOPPED_AT or (is_refused and code == CommandCode.STMT_EXECUTE):
+            verdict = Verdict.CARRY_OUT
         elif length == MAX_FRAME_PAYLOAD:
             verdict = Verdict.COLLECT
-        elif code in _STOPPED_AT:
-            verdict = Verdict.QUIT if code == CommandCode.QUIT else Verdict.CARRY_OUT
-        elif statement_id in self.refused_long_data:
-            if code == CommandCode.STMT_EXECUTE:
-                verdict = Verdict.CARRY_OUT
-            elif code != CommandCode.STMT_SEND_LONG_DATA:
-                del self.refused_long_data[statement_id]  # closed or reset: the server forgets its long data as well
-        if verdict is None:
+        else:
+            if code in _FORGETS_LONG_DATA and statement_id is not None:
+                self.refused_long_data.pop(statement_id, None)
             return True
         self.decision = Decision(verdict, code, statement_id)
         return False

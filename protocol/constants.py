@@ -17,6 +17,9 @@ EOF_BYTE = 0xFE
 ERR_BYTE = 0xFF
 
 
+_ALL_CAPABILITIES = (1 << 64) - 1
+
+
 class Capability(IntFlag):
     """Capability flags of the greeting and the login request. The upper 32 bits are MariaDB's extended ones."""
 
@@ -38,6 +41,20 @@ class Capability(IntFlag):
     MULTI_FACTOR = 1 << 28
     MARIADB_PROGRESS = 1 << 32
     MARIADB_CACHE_METADATA = 1 << 36
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Capability":
+        """Make a combination of flags.
+
+        The inherited method keeps each one that it makes, for good, and it is peers who choose them. And its complement
+        of a flag has no bits above the highest one that has a name here.
+        """
+        if not isinstance(value, int):
+            raise TypeError(f"{value!r} is not a set of flags")
+        combination = int.__new__(cls, value & _ALL_CAPABILITIES)
+        combination._value_ = int(combination)
+        combination._name_ = None
+        return combination
 
 
 class Status(IntFlag):

@@ -32,8 +32,8 @@ class Packet(NamedTuple):
     length: int
 
 
-def first_packet(data: bytes, sequence_id: int, limit: int) -> Packet | None:
-    """Cut the first logical packet out of ``data``, or give None if it is not whole yet.
+def first_packet(data: bytes, sequence_id: int, limit: int, start: int = 0) -> Packet | None:
+    """Cut the logical packet that begins at ``start`` out of ``data``, or give None if it is not whole yet.
 
     ``sequence_id`` is the one that its first frame must have; ``limit`` bounds its payload, in bytes, and thereby what
     a hostile peer can make the caller keep.
@@ -42,7 +42,8 @@ def first_packet(data: bytes, sequence_id: int, limit: int) -> Packet | None:
         MalformedPacket: the packet is larger than the limit, as seen from the first header that says so.
         OutOfSync: a frame's sequence id is not the next one.
     """
-    total = position = 0
+    total = 0
+    position = start
     while len(data) >= position + HEADER_LENGTH:
         length = int.from_bytes(data[position : position + 3], "little")
         if data[position + 3] != sequence_id:
@@ -53,14 +54,18 @@ def first_packet(data: bytes, sequence_id: int, limit: int) -> Packet | None:
         position += HEADER_LENGTH + length
         sequence_id = (sequence_id + 1) & 0xFF
         if length < MAX_FRAME_PAYLOAD:
-            return Packet(_payload(data, position), sequence_id, position) if len(data) >= position else None
+            if len(data) < position:
+                return None
+            return Packet(_payload(data, start, position), sequence_id, position - start)
     return None
 
 
-def _payload(data: bytes, end: int) -> bytes:
+def _payload(data: bytes, start: int, end: int) -> bytes:
     """Take the headers out of a packet's frames."""
     step = HEADER_LENGTH + MAX_FRAME_PAYLOAD
-    return b"".join(data[start + HEADER_LENGTH : min(start + step, end)] for start in range(0, end, step))
+    if end - start < step:
+        return data[start + HEADER_LENGTH : end]
+    return b"".join(data[frame + HEADER_LENGTH : min(frame + step, end)] for frame in range(start, end, step))
 
 
 class Renumbering:

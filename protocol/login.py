@@ -34,9 +34,9 @@ _WANTED = Capability.SESSION_TRACK
 
 @dataclass(frozen=True)
 class Say:
-    """Send a packet with this payload."""
+    """Send a packet with this payload, which may hold a password."""
 
-    payload: bytes
+    payload: bytes = field(repr=False)
 
 
 class Hear:

@@ -6,7 +6,7 @@ Layouts: the manual's pages "Connection Phase Packets" and "Generic Response Pac
 as in MariaDB's page "Connecting".
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from protocol.constants import EOF_BYTE, ERR_BYTE, OK_BYTE, Capability, CommandCode, Status
@@ -17,6 +17,7 @@ from protocol.wire import Cursor, lenenc_bytes, lenenc_integer
 NONCE_LENGTH = 20
 
 _GREETING_VERSION = 10
+_SHORTEST_OK = 7  # header, two integers of one byte, status, warnings
 _MARIADB_EXTENDED = 32  # MariaDB's extended capabilities are kept above the 32 bits that MySQL knows.
 _LOW_32 = 0xFFFFFFFF
 
@@ -109,7 +110,7 @@ class LoginRequest:
     charset: int
     filler: bytes
     user: bytes
-    auth_response: bytes
+    auth_response: bytes = field(repr=False)  # with some plugins, the password itself
     schema: bytes | None
     plugin: bytes | None
     attributes: bytes | None
@@ -190,7 +191,7 @@ class ChangeUser:
     """``COM_CHANGE_USER``: log in anew on an open link. ``rest`` is what follows the plugin's name (the attributes)."""
 
     user: bytes
-    auth_response: bytes
+    auth_response: bytes = field(repr=False)  # with some plugins, the password itself
     schema: bytes
     charset: int | None
     plugin: bytes | None
@@ -318,6 +319,14 @@ class Ok:
         if self.state:
             parts.append(lenenc_bytes(self.state))
         return b"".join(parts)
+
+
+def ok_summary(payload: bytes) -> tuple[int, int]:
+    """Read the affected rows and the status flags of an OK packet: most replies need no more, and this is faster."""
+    if len(payload) >= _SHORTEST_OK and payload[1] < 0xFB and payload[2] < 0xFB:
+        return payload[1], payload[3] | payload[4] << 8
+    ok = Ok.parse(payload)
+    return ok.affected_rows, ok.status
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,9 @@ from protocol.constants import (
     ErrorCode,
     Status,
 )
-from protocol.errors import MalformedPacket, OutOfSync
+from protocol.errors import MalformedPacket, OutOfSync, ProtocolError
 from protocol.framing import build_packet
-from protocol.packets import Err, Ok, PrepareOk
+from protocol.packets import Err, Ok, PrepareOk, ok_summary
 from protocol.session_track import SessionTracker
 from protocol.wire import Cursor
 
@@ -47,7 +47,10 @@ STREAM_ABOVE = 64 * 1024
 #: An EOF packet is shorter than this; a row that begins with the same byte holds a value of at least 16 MiB.
 _EOF_BELOW = 9
 
-_OUT_PARAMS_AND_MORE = Status.PS_OUT_PARAMS | Status.MORE_RESULTS
+# Plain integers: the operators of enum members are many times slower, and these are needed for every reply.
+_MORE_RESULTS = int(Status.MORE_RESULTS)
+_SESSION_STATE_CHANGED = int(Status.SESSION_STATE_CHANGED)
+_OUT_PARAMS_AND_MORE = int(Status.PS_OUT_PARAMS | Status.MORE_RESULTS)
 
 #: Reads a frame's length and sequence id as one integer, and the first byte of its payload.
 _HEADER_AND_FIRST = Struct("<IB").unpack_from
@@ -82,6 +85,11 @@ class Stage(IntEnum):
     TUNNEL = auto()
 
 
+# Looked up for every packet, and an enum's own attributes take their time.
+_IDLE = Stage.IDLE
+_ROWS = Stage.ROWS
+_TUNNEL = Stage.TUNNEL
+
 _FIRST_STAGE = {
     ReplyKind.STATUS: Stage.STATUS,
     ReplyKind.TEXT: Stage.TEXT,
@@ -100,6 +108,14 @@ class Expected(NamedTuple):
     sequence_id: int
 
 
+class _Edit(NamedTuple):
+    """What the client is to see in place of the bytes from ``start`` to ``stop``."""
+
+    start: int
+    stop: int
+    shown: bytes
+
+
 class ReplyTracker:
     """Walks the server's stream; one for each server link."""
 
@@ -113,11 +129,13 @@ class ReplyTracker:
         #: Whether the client has been given a part of the current reply.
         self.reply_begun = False
         #: Server status flags, as of the last packet that had them.
-        self.status = Status(0)
+        self.status = 0
         #: Whether ROW_COUNT() is known to be 0, which is what COM_PING would make of it.
         self.row_count_is_zero = True
         #: The ERR packet with which the server ended the link unasked; the client has not seen it.
         self.farewell: Err | None = None
+        #: Why the packet at which :meth:`take` has stopped cannot be understood; the next call raises it.
+        self.broken: ProtocolError | None = None
         self._session_tracker = session_tracker
         self._deprecates_eof = bool(capabilities & Capability.DEPRECATE_EOF)
         # With DEPRECATE_EOF an OK packet ends the rows, and the text in it may have any length that fits in a frame.
@@ -149,14 +167,18 @@ class ReplyTracker:
         if expected.kind is ReplyKind.NONE:
             return
         self.expected.append(expected)
-        if self.stage is Stage.IDLE:
+        if self.stage is _IDLE:
             self._begin_reply()
 
     def abandon(self) -> None:
         """Forget what is owed: nobody waits for it any more."""
         self.expected.clear()
         self.stage = Stage.IDLE
+        self.sequence_id = 0
         self.reply_begun = False
+        self._out_params_more = False
+        self._unseen = 0
+        self._continued = False
 
     def local_file_sent(self) -> None:
         """Go on behind the client's file, the packets of which have been counted in :attr:`sequence_id`."""
@@ -169,40 +191,18 @@ class ReplyTracker:
         with more behind them. In the usual case the former is ``data`` itself.
 
         Raises:
-            MalformedPacket, OutOfSync: the server does not speak the protocol.
+            MalformedPacket, OutOfSync: the server does not speak the protocol. What came before the packet that shows
+                it is the client's all the same: where there is such, it is returned, and the next call raises.
         """
+        if self.broken is not None:
+            raise self.broken
         end = len(data)
         position = min(self._unseen, end)
         self._unseen -= position
-        given = 0  # everything before it is in ``pieces``
-        pieces: list[bytes] = []
-        # An empty frame has no first byte, but no reply ends with one: the next packet's header is read in its place.
-        while end - position >= _HEADER_AND_FIRST_LENGTH or self.stage is Stage.TUNNEL:
-            if self.stage is Stage.TUNNEL:
-                position = end
-                break
-            if self.stage is Stage.ROWS:
-                position = self._pass_rows(data, position, end)
-                if end - position < _HEADER_AND_FIRST_LENGTH:
-                    break
-            header, first = _HEADER_AND_FIRST(data, position)
-            stop = position + HEADER_LENGTH + (header & MAX_FRAME_PAYLOAD)
-            if self._is_row(header & MAX_FRAME_PAYLOAD, first):
-                break  # a part of one, too short to be streamed
-            self._check(header, first)
-            if stop > end:
-                break
-            payload = data[position + HEADER_LENGTH : stop]
-            shown = self._read(payload, header >> 24)
-            if shown is not payload:
-                pieces.append(data[given:position])
-                if shown is not None:
-                    pieces.append(build_packet(shown, header >> 24))
-                given = stop
-            position = stop
-        if given:
-            pieces.append(data[given:position])
-            return b"".join(pieces), position
+        edits: list[_Edit] = []
+        position = self._walk(data, position, end, edits)
+        if edits:
+            return _edit(data[:position], edits), position
         return (data if position == end else data[:position]), position
 
     def _begin_reply(self) -> None:
@@ -221,22 +221,69 @@ class ReplyTracker:
             self.reply_begun = False
 
     def _end_result(self, status: int) -> None:
-        self.status = Status(status)
-        more = status & Status.MORE_RESULTS or self._out_params_more
+        self.status = status
+        self.row_count_is_zero = False
+        more = status & _MORE_RESULTS or self._out_params_more
         self._out_params_more = False
         if more and self.expected[0].kind is ReplyKind.RESULTS:
             self.stage = Stage.RESULT
         else:
             self._end_reply()
 
-    def _is_row(self, length: int, first: int) -> bool:
-        """Tell a row, or the continuation of one, from the packet that ends the rows."""
-        if self.stage is not Stage.ROWS:
-            return False
-        return self._continued or first < EOF_BYTE or (first == EOF_BYTE and length >= self._rows_end_below)
+    def _walk(self, data: bytes, position: int, end: int, edits: list[_Edit]) -> int:
+        """Walk from ``position`` over all that can be given out; return where it ends."""
+        try:
+            # An empty frame has no first byte, but no reply ends with one: the next packet's header is read instead.
+            while end - position >= _HEADER_AND_FIRST_LENGTH or self.stage is _TUNNEL:
+                begin = position
+                if self.stage is _TUNNEL:
+                    return end
+                if self.stage is _ROWS:
+                    position = self._pass_rows(data, position, end)
+                if end - position >= _HEADER_AND_FIRST_LENGTH:
+                    position = self._pass_packet(data, position, end, edits)
+                if position == begin:
+                    break
+        except ProtocolError as error:
+            if not position:
+                raise
+            self.broken = error
+        return position
+
+    def _pass_packet(self, data: bytes, position: int, end: int, edits: list[_Edit]) -> int:
+        """Read the packet at ``position``; return where it ends, or ``position`` if it is not whole yet."""
+        header, first = _HEADER_AND_FIRST(data, position)
+        length = header & MAX_FRAME_PAYLOAD
+        sequence_id = header >> 24
+        if sequence_id != self.sequence_id or not 0 < length < MAX_FRAME_PAYLOAD:
+            self._judge(length, sequence_id, first)
+        stop: int = position + HEADER_LENGTH + length
+        if stop > end:
+            return position
+        payload = data[position + HEADER_LENGTH : stop]
+        if first == ERR_BYTE:
+            shown = self._read_err(payload, sequence_id)
+        else:
+            begun = self.reply_begun
+            self.sequence_id = (sequence_id + 1) & 0xFF
+            self.reply_begun = True
+            try:
+                shown = self._STEPS[self.stage](self, payload)
+            except ProtocolError:
+                # The client will not see this packet: the next one that it sees takes its number.
+                self.sequence_id = sequence_id
+                self.reply_begun = begun
+                raise
+        if shown is not payload:
+            edits.append(_Edit(position, stop, b"" if shown is None else build_packet(shown, sequence_id)))
+        return stop
 
     def _pass_rows(self, data: bytes, position: int, end: int) -> int:
-        """Walk over rows, as many as there are; return where the last one that can be given out ends."""
+        """Walk over rows, as many as there are; return where the last one that can be given out ends.
+
+        What is there is the beginning of a row, or not a row, or not one that the protocol allows.
+        """
+        start = position
         sequence_id = self.sequence_id
         rows_end_below = self._rows_end_below
         continued = self._continued
@@ -245,10 +292,8 @@ class ReplyTracker:
             length = header & MAX_FRAME_PAYLOAD
             if first >= EOF_BYTE and not continued and (first == ERR_BYTE or length < rows_end_below):
                 break
-            if header >> 24 != sequence_id:
-                raise OutOfSync(f"a row has sequence id {header >> 24} where {sequence_id} was expected")
-            if not length and not continued:
-                raise MalformedPacket("a row of no bytes")
+            if header >> 24 != sequence_id or not (length or continued):
+                break
             stop = position + HEADER_LENGTH + length
             if stop > end:
                 if length <= STREAM_ABOVE:
@@ -258,20 +303,20 @@ class ReplyTracker:
             position = stop
             sequence_id = (sequence_id + 1) & 0xFF
             continued = length == MAX_FRAME_PAYLOAD
+        if position > start:
+            self.sequence_id = sequence_id
             self.reply_begun = True
-        self.sequence_id = sequence_id
-        self._continued = continued
+            self._continued = continued
         return position
 
-    def _check(self, header: int, first: int) -> None:
-        """Judge the header of a packet that will be read."""
-        length = header & MAX_FRAME_PAYLOAD
+    def _judge(self, length: int, sequence_id: int, first: int) -> None:
+        """Judge the header of a packet that will be read, where it is not an ordinary one."""
+        if sequence_id != self.sequence_id and not (first == ERR_BYTE and self._is_farewell(sequence_id)):
+            raise OutOfSync(f"a packet has sequence id {sequence_id} where {self.sequence_id} was expected")
         if length == 0:
             raise MalformedPacket(f"an empty packet from the server in stage {self.stage.name}")
         if length == MAX_FRAME_PAYLOAD:
             raise MalformedPacket(f"a packet of 16 MiB or more from the server in stage {self.stage.name}")
-        if header >> 24 != self.sequence_id and not (first == ERR_BYTE and self._is_farewell(header >> 24)):
-            raise OutOfSync(f"a packet has sequence id {header >> 24} where {self.sequence_id} was expected")
 
     def _is_farewell(self, sequence_id: int) -> bool:
         """Tell the ERR packet of a server that ends the link from one that answers a command.
@@ -283,22 +328,18 @@ class ReplyTracker:
             return True
         return sequence_id == 0 and self.sequence_id != 0 and not self.reply_begun
 
-    def _read(self, payload: bytes, sequence_id: int) -> bytes | None:
-        """Make a step; return the payload for the client, which is ``payload`` itself or another or None."""
-        if payload[0] == ERR_BYTE:
-            if self._is_farewell(sequence_id):
-                self.farewell = Err.parse(payload)
-                return None
-            self.sequence_id = (sequence_id + 1) & 0xFF
-            self.reply_begun = True
-            if not (self._reports_progress and Err.parse(payload).code == ErrorCode.PROGRESS_REPORT):
-                self.row_count_is_zero = False
-                self._out_params_more = False
-                self._end_reply()
-            return payload
+    def _read_err(self, payload: bytes, sequence_id: int) -> bytes | None:
+        """Read an ERR packet, or what looks like one; return it if the client is to see it."""
+        if self._is_farewell(sequence_id):
+            self.farewell = Err.parse(payload)
+            return None
         self.sequence_id = (sequence_id + 1) & 0xFF
         self.reply_begun = True
-        return self._STEPS[self.stage](self, payload)
+        if not (self._reports_progress and Err.parse(payload).code == ErrorCode.PROGRESS_REPORT):
+            self.row_count_is_zero = False
+            self._out_params_more = False
+            self._end_reply()
+        return payload
 
     def _read_unasked(self, payload: bytes) -> bytes:
         raise OutOfSync(f"a packet that begins with 0x{payload[0]:02x} from the server, which owes no reply")
@@ -381,14 +422,16 @@ class ReplyTracker:
 
     def _read_ok(self, payload: bytes) -> bytes:
         """Read an OK packet, take out of it what the client did not ask for, and end the result."""
-        ok = Ok.parse(payload)
-        # What COM_STMT_RESET and its like do to ROW_COUNT() is not known well enough.
-        self.row_count_is_zero = ok.affected_rows == 0 and self.expected[0].kind is ReplyKind.RESULTS
-        if ok.state:
+        affected_rows, status = ok_summary(payload)
+        if status & _SESSION_STATE_CHANGED:
+            ok = Ok.parse(payload)
             shown = self._session_tracker.note(ok.state)
             if shown != ok.state:
                 payload = replace(ok, state=shown).build()
-        self._end_result(ok.status)
+        # What COM_STMT_RESET and its like do to ROW_COUNT() is not known well enough.
+        is_zero = affected_rows == 0 and self.expected[0].kind is ReplyKind.RESULTS
+        self._end_result(status)
+        self.row_count_is_zero = is_zero
         return payload
 
     _STEPS: ClassVar[dict[Stage, Callable[["ReplyTracker", bytes], bytes]]] = {
@@ -403,6 +446,16 @@ class ReplyTracker:
         Stage.DEFINITIONS: _read_definition,
         Stage.LOCAL_INFILE: _read_unasked,
     }
+
+
+def _edit(data: bytes, edits: list[_Edit]) -> bytes:
+    """Make the edits, which are in order, in ``data``."""
+    pieces: list[bytes] = []
+    position = 0
+    for edit in edits:
+        pieces += (data[position : edit.start], edit.shown)
+        position = edit.stop
+    return b"".join((*pieces, data[position:]))
 
 
 def _eof_status(payload: bytes) -> int:

@@ -32,35 +32,53 @@ def parse_results(replies: bytes, capabilities: Capability) -> Iterator[list[Row
     packets = _payloads(replies)
     for payload in packets:
         if payload[:1] == bytes((ERR_BYTE,)):
-            error = Err.parse(payload)
-            yield ServerError(error.code, error.message, payload)
+            yield _error(payload)
         elif payload[:1] == bytes((OK_BYTE,)):
             yield []
         else:
-            yield _rows(payload, packets, capabilities)
+            yield _result_set(payload, packets, capabilities)
 
 
 def _payloads(replies: bytes) -> Iterator[bytes]:
-    while replies:
-        packet = first_packet(replies, replies[3], len(replies)) if len(replies) >= HEADER_LENGTH else None
+    position = 0
+    while position < len(replies):
+        sequence_id = replies[position + 3] if len(replies) >= position + HEADER_LENGTH else 0
+        packet = first_packet(replies, sequence_id, len(replies), position)
         if packet is None:
             raise MalformedPacket("a reply ends in the middle of a packet")
         yield packet.payload
-        replies = replies[packet.length :]
+        position += packet.length
 
 
-def _rows(count: bytes, packets: Iterator[bytes], capabilities: Capability) -> list[Row]:
-    columns = Cursor(count).lenenc_integer()
-    definitions = columns + (not capabilities & Capability.DEPRECATE_EOF)
-    for _ in range(definitions):
-        next(packets, None)
-    rows = []
-    for payload in packets:
+def _next(packets: Iterator[bytes]) -> bytes:
+    payload = next(packets, None)
+    if payload is None:
+        raise MalformedPacket("a result set does not end before the replies do")
+    return payload
+
+
+def _error(payload: bytes) -> ServerError:
+    error = Err.parse(payload)
+    return ServerError(error.code, error.message, payload)
+
+
+def _result_set(count: bytes, packets: Iterator[bytes], capabilities: Capability) -> list[Row] | ServerError:
+    """Read a result set of which ``count`` is the first packet."""
+    cursor = Cursor(count)
+    columns = cursor.lenenc_integer()
+    # Where metadata is optional, a byte behind the number says whether the definitions follow.
+    definitions = 0 if cursor.remaining and not cursor.integer(1) else columns
+    for _ in range(definitions + (not capabilities & Capability.DEPRECATE_EOF)):
+        _next(packets)
+    rows: list[Row] = []
+    while True:
+        payload = _next(packets)
         if payload[:1] == bytes((EOF_BYTE,)):
-            break
+            return rows
+        if payload[:1] == bytes((ERR_BYTE,)):
+            return _error(payload)
         cursor = Cursor(payload)
         rows.append(tuple(_value(cursor) for _ in range(columns)))
-    return rows
 
 
 def _value(cursor: Cursor) -> bytes | None:

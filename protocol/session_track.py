@@ -51,14 +51,14 @@ class SessionTracker:
     def _note_variable(self, entry: bytes) -> bool:
         """Keep a variable's value; return whether the client should not hear of it."""
         cursor = Cursor(entry)
-        name = cursor.lenenc_bytes().decode(errors="replace")
+        # MySQL spells a name as whoever made the list of names did.
+        name = cursor.lenenc_bytes().decode(errors="replace").lower()
         value = cursor.lenenc_bytes().decode(errors="replace")
         if name not in WATCHED_VARIABLES:
             return False
         self.variables[name] = value
         if name == "session_track_system_variables":
-            # The client has made a list of its own: from here on it has asked for whatever comes.
-            hidden = bool(self._hidden)
+            # The client has made a list of its own, with this name in it, for else there were no report (seen on MySQL
+            # and MariaDB): from here on it has asked for whatever comes.
             self._hidden = frozenset()
-            return hidden and name not in value.split(",")
         return name in self._hidden

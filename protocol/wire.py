@@ -6,6 +6,9 @@ length-encoded ("lenenc") integers and strings, NUL-terminated strings.
 
 from protocol.errors import MalformedPacket
 
+#: Bytes in a length-encoded integer behind the byte that it begins with.
+_LENENC_WIDTHS = {0xFC: 2, 0xFD: 3, 0xFE: 8}
+
 
 class Cursor:
     """Reads a packet's payload from left to right.
@@ -48,7 +51,7 @@ class Cursor:
         first = self.integer(1)
         if first < 0xFB:
             return first
-        width = {0xFC: 2, 0xFD: 3, 0xFE: 8}.get(first)
+        width = _LENENC_WIDTHS.get(first)
         if width is None or self.remaining < width:
             self.position = start
             raise MalformedPacket(f"0x{first:02x} does not begin a length-encoded integer here")

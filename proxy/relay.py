@@ -189,7 +189,7 @@ class TrioRelay:
                         self._settled.set()
                     if self._is_drained():
                         return DrainDue()
-                if tracker.farewell is None:
+                if not upstream.has_ended:
                     await link.must_receive()
         except LinkLost as lost:
             return UpstreamLost(str(lost))

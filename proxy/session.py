@@ -119,6 +119,8 @@ class Session:
                 await oversize.cut_local_file(self._client, upstream)
             case Verdict.CARRY_OUT:
                 await self._carry_out(decision)
+            case Verdict.OUT_OF_SYNC:
+                pass  # What came before it has been answered. Now that it is the first one, the reader will raise.
         upstream.reader.decision = None
 
     async def _hold(self, decision: Decision) -> None:

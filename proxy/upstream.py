@@ -8,7 +8,7 @@ from structlog.stdlib import BoundLogger
 
 from config import Config, UnixAddress
 from protocol.command import CommandReader
-from protocol.constants import ERR_BYTE, Capability, CommandCode, Status
+from protocol.constants import ERR_BYTE, Capability, CommandCode
 from protocol.errors import MalformedPacket, ProtocolError, ServerError
 from protocol.framing import build_packet
 from protocol.login import ClientLogin, change_user, log_in, upstream_request
@@ -71,6 +71,11 @@ class Upstream:
     def at_rest(self) -> bool:
         """Nothing is owed by either side, and no packet is half-way."""
         return self.tracker.idle and not self.reader.inside_packet and not self.link.has_unsent
+
+    @property
+    def has_ended(self) -> bool:
+        """The server has ended the link, or broken it: the next :meth:`take_replies` raises how, or the one after."""
+        return self.tracker.farewell is not None or self.tracker.broken is not None
 
     @property
     def in_transaction(self) -> bool:
@@ -200,7 +205,8 @@ class Upstream:
                 return replies
             if self.tracker.stage is Stage.LOCAL_INFILE or len(replies) > _REPLY_BYTES:
                 raise LinkLost(self.link, "it broke the protocol: its answer has nothing to do with the question")
-            await self.link.must_receive()
+            if not self.has_ended:
+                await self.link.must_receive()
 
     def take_replies(self) -> bytes:
         """Take what has come for the client out of the link's inbox.
@@ -257,7 +263,7 @@ class Upstream:
         self.tracker = ReplyTracker(self.capabilities, self._session_tracker)
         self.reader = CommandReader(self.tracker, _UNKNOWN_LIMITS.packet)
         limits = await self._prepare()
-        self.tracker.status = Status(ok.status)
+        self.tracker.status = ok.status
         own_limit = self._config.guard.max_allowed_packet
         self.reader.limit = limits.packet if own_limit is None else min(own_limit, limits.packet)
         self.clock = KeepaliveClock(self._config.keepalive, limits.wait_timeout)

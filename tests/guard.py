@@ -27,7 +27,7 @@ class Guard:
 
     host = "127.0.0.1"
 
-    def __init__(self, upstream: str, **config: Mapping[str, Any]) -> None:
+    def __init__(self, upstream: str, /, **config: Mapping[str, Any]) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="stillhere-guard-")
         self.socket_path = Path(self._directory.name, "guard.sock")
         sections: dict[str, Any] = {
