@@ -19,10 +19,11 @@ class KeepaliveClock:
         """``wait_timeout`` is how long the server lets this session be idle, in seconds."""
         self._validate_after = settings.validate_after
         self._wait_timeout = wait_timeout
-        self._interval = min(settings.interval or _LONGEST_SILENCE_SECONDS, wait_timeout / 2)
+        #: No link that is to be probed is silent for longer, in seconds.
+        self.interval = min(settings.interval or _LONGEST_SILENCE_SECONDS, wait_timeout / 2)
 
     def __repr__(self) -> str:
-        return f"<KeepaliveClock every {self._interval} s>"
+        return f"<KeepaliveClock every {self.interval} s>"
 
     def next_probe(self, heard_at: float, idle_since: float, *, in_transaction: bool) -> float:
         """Tell when the link is due, given when the server was heard last and since when the client has been idle.
@@ -30,7 +31,7 @@ class KeepaliveClock:
         The guard keeps the path open; it does not overrule the server's limit on forgotten transactions. So a session
         in a transaction is probed only while the server would have borne with it anyway.
         """
-        due = heard_at + self._interval * (1 - _JITTER * random.random())  # noqa: S311  not a secret
+        due = heard_at + self.interval * (1 - _JITTER * random.random())  # noqa: S311  not a secret
         if in_transaction and due >= idle_since + self._wait_timeout:
             return float("inf")
         return due

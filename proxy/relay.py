@@ -20,9 +20,6 @@ from proxy.errors import LinkLost
 from proxy.link import Link
 from proxy.upstream import Upstream
 
-#: While a statement runs or a transfer is under way, look again after this long whether the link is due for a probe.
-_BUSY_SECONDS = 1.0
-
 
 @dataclass(frozen=True)
 class DecisionDue:
@@ -98,12 +95,14 @@ class TrioRelay:
         """Let bytes flow; return when something needs a decision."""
         self._event = None
         while self._event is None:
-            deadline = trio.current_time() + _BUSY_SECONDS
+            # What passes meanwhile moves the moment of the next probe, so look again before it can have come.
+            now = trio.current_time()
+            deadline = now + self._upstream.clock.interval
             if self._upstream.at_rest:
                 if self._is_drained():
                     return DrainDue()
-                deadline = self._upstream.next_probe()
-                if deadline <= trio.current_time():
+                deadline = min(deadline, self._upstream.next_probe())
+                if deadline <= now:
                     return ProbeDue()
             # Cancelling the directions is safe at any moment: links keep what was received and what was not sent.
             with trio.CancelScope(deadline=deadline) as self._scope:
@@ -115,7 +114,7 @@ class TrioRelay:
         return self._event
 
     def _is_drained(self) -> bool:
-        return self._draining and not self._upstream.in_transaction
+        return self._draining and not self._upstream.in_transaction and not self._client.inbox
 
     async def _run(self, direction: Callable[[], Awaitable[Event]], both: trio.CancelScope) -> None:
         """Run one direction; the event that ends it ends the other one as well."""

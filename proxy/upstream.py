@@ -133,7 +133,7 @@ class Upstream:
             self._session_tracker = SessionTracker(
                 client_listens=bool(login.request.capabilities & Capability.SESSION_TRACK)
             )
-            return await self._begin_session(payload)
+            return await self.begin_session(payload)
         except (LinkLost, ProtocolError) as error:
             raise UpstreamUnavailable(f"{error} during the login") from error
 
@@ -150,7 +150,7 @@ class Upstream:
             payload = await Conversation(self.link, 0).run(dialogue)
         except ProtocolError as error:
             raise LinkLost(self.link, f"it broke the protocol: {error}") from error
-        return await self._begin_session(payload)
+        return await self.begin_session(payload)
 
     async def reset_connection(self) -> bytes:
         """Carry out COM_RESET_CONNECTION; return the reply's payload, OK or ERR, as the client should see it.
@@ -160,7 +160,7 @@ class Upstream:
         """
         reply = await self.exchange((CommandCode.RESET_CONNECTION, _bare(CommandCode.RESET_CONNECTION)))
         payload = reply[4:]
-        return payload if payload[0] == ERR_BYTE else await self._begin_session(payload)
+        return payload if payload[0] == ERR_BYTE else await self.begin_session(payload)
 
     async def reset_statement(self, statement_id: int) -> None:
         """Have the server forget a statement's long data. Raises LinkLost."""
@@ -255,7 +255,7 @@ class Upstream:
             stream = await trio.open_tcp_stream(self.address.host, self.address.port)
         return socket.socket(fileno=stream.socket.detach())
 
-    async def _begin_session(self, ok_payload: bytes) -> bytes:
+    async def begin_session(self, ok_payload: bytes) -> bytes:
         """Set up what is known about a session that has just begun with this OK packet."""
         ok = Ok.parse(ok_payload)
         self._session_tracker.reset()

@@ -20,18 +20,18 @@ EVENT_SECONDS = 30.0
 
 
 class Guard:
-    """`python -m proxy run` in front of `upstream`, at a free port (`port`) and a unix socket (`socket_path`).
+    """`python -m proxy run` in front of `upstream`, at `port` (0: a free one) and a unix socket (`socket_path`).
 
     `config` is merged into the configuration file, section by section. Its log is JSON, and read as it comes.
     """
 
     host = "127.0.0.1"
 
-    def __init__(self, upstream: str, /, **config: Mapping[str, Any]) -> None:
+    def __init__(self, upstream: str, /, *, port: int = 0, **config: Mapping[str, Any]) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="stillhere-guard-")
         self.socket_path = Path(self._directory.name, "guard.sock")
         sections: dict[str, Any] = {
-            "listen": [{"address": "127.0.0.1:0"}, {"address": f"unix:{self.socket_path}"}],
+            "listen": [{"address": f"{self.host}:{port}"}, {"address": f"unix:{self.socket_path}"}],
             "upstream": {"address": upstream},
             "log": {"level": "debug", "format": "json"},
         }
@@ -43,10 +43,14 @@ class Guard:
         self._waited_for = 0  # events up to here are behind those that were waited for
         self.process = spawn([sys.executable, "-m", "proxy", "run", str(file)], self._log)
         self.port = 0
-        for _ in sections["listen"]:
-            address = self.wait_for("listening", seconds=START_SECONDS)["address"]
-            if not address.startswith("unix:"):
-                self.port = int(address.rpartition(":")[2])
+        try:
+            for _ in sections["listen"]:
+                address = self.wait_for("listening", seconds=START_SECONDS)["address"]
+                if not address.startswith("unix:"):
+                    self.port = int(address.rpartition(":")[2])
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

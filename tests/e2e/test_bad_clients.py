@@ -58,9 +58,7 @@ def read_packet(sock: socket.socket) -> tuple[int, bytes]:
 def login_request(greeting: bytes, *, capabilities: Capability = CAPABILITIES) -> bytes:
     """Write a login request of root, who has no password."""
     assert Greeting.parse(greeting).plugin == auth.CACHING_SHA2
-    return LoginRequest(
-        capabilities, 1 << 24, 45, bytes(19), b"root", b"", None, auth.CACHING_SHA2, None
-    ).build()
+    return LoginRequest(capabilities, 1 << 24, 45, bytes(19), b"root", b"", None, auth.CACHING_SHA2, None).build()
 
 
 def log_in(guard: Guard) -> socket.socket:
@@ -225,13 +223,12 @@ def test_a_local_file_with_wrong_sequence_ids(guard: Guard, server: Server, sche
 
 def test_too_many_sessions(server: Server, start_guard: StartGuard) -> None:
     guard = start_guard(address(server), limits={"sessions": 2})
-    with closing(guard.connect()), closing(guard.connect()):
-        with dial(guard) as sock:
-            sequence_id, answer = read_packet(sock)
-            assert sequence_id == 0
-            assert answer[:3] == b"\xff" + (1040).to_bytes(2, "little")
-            assert answer[3:].startswith(b"stillhere: too many connections")
-            assert b"limits.sessions" in answer
+    with closing(guard.connect()), closing(guard.connect()), dial(guard) as sock:
+        sequence_id, answer = read_packet(sock)
+        assert sequence_id == 0
+        assert answer[:3] == b"\xff" + (1040).to_bytes(2, "little")
+        assert answer[3:].startswith(b"stillhere: too many connections")
+        assert b"limits.sessions" in answer
     guard.wait_for("session ends")
     guard.wait_for("session ends")
     guard.connect().close()

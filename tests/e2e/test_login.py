@@ -13,7 +13,7 @@ import pytest
 from tests.e2e import wire
 from tests.e2e.conftest import StartGuard, address
 from tests.guard import Guard
-from tests.servers import MariaDB, Server, StartServer
+from tests.servers import Connection, MariaDB, Server, StartServer
 
 PASSWORD = "pass, w'rd"
 NO_TLS = {"tls": {"mode": "disabled"}}
@@ -49,7 +49,7 @@ def rsa_encryptions(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return encrypted
 
 
-def whoami(connection: wire.Connection) -> str:
+def whoami(connection: Connection) -> str:
     ((name,),) = wire.query(connection, "SELECT CURRENT_USER()")
     return str(name)
 
@@ -155,10 +155,13 @@ def test_a_changed_password_is_learned_anew(guard: Guard, server: Server, user: 
 
 def refusal_of_a_full(server: Server | Guard) -> tuple[Any, ...]:
     """Open connections until there are too many."""
-    with ExitStack() as held, pytest.raises(pymysql.OperationalError) as error:
+    with ExitStack() as held:
         for _ in range(20):
-            held.enter_context(closing(server.connect("limited", PASSWORD)))
-    return error.value.args
+            try:
+                held.enter_context(closing(server.connect("limited", PASSWORD)))
+            except pymysql.OperationalError as error:
+                return error.args
+    raise AssertionError("the server takes any number of connections")
 
 
 def test_a_full_server_says_so_itself(own_server: StartServer, start_guard: StartGuard) -> None:

@@ -1,0 +1,64 @@
+# Everything sets itself up: a virtual environment in .venv, MariaDB through apt if it is missing, and MySQL 9 in a root
+# of its own under the cache directory where that can be made.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 4
+
+.PHONY: help demo run test check lint fuzz bench bench-framing bench-overhead venv mariadb mysql peers clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+demo: venv mariadb  ## watch the guard at work in front of a throwaway MariaDB
+	@$(BIN)/python -m demo
+
+run: venv  ## start the guard in front of your own server: make run UPSTREAM=host:3306
+	@test -n "$(UPSTREAM)" || { echo "usage: make run UPSTREAM=host:3306" >&2; exit 1; }
+	@$(BIN)/stillhere run --upstream $(UPSTREAM)
+
+test: venv mariadb mysql  ## run all tests, against a real MariaDB and a real MySQL 9
+	$(BIN)/pytest -n $(WORKERS)
+
+check: lint test  ## what CI runs
+
+lint: venv  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fuzz: venv  ## the property tests with many more examples (about ten minutes)
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/protocol tests/config -n $(WORKERS) --timeout 3600
+
+bench: bench-framing bench-overhead  ## measure packet framing, and the overhead beside other proxies
+
+bench-framing: venv
+	$(BIN)/python -m bench.framing
+
+bench-overhead: venv mariadb mysql peers
+	$(BIN)/python -m bench.overhead --markdown bench/results/overhead.md
+
+peers:
+	@tests/servers/install_debian.sh sysbench sysbench
+	@tests/servers/install_debian.sh haproxy haproxy
+	@tests/servers/install_debian.sh nginx nginx-core libnginx-mod-stream
+
+venv: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/servers/install_debian.sh "" python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+mariadb:
+	@tests/servers/install_debian.sh mariadbd mariadb-server
+
+# Without it, the tests that need MySQL say so and are skipped.
+mysql:
+	@tests/servers/install_mysql.sh || true
+
+clean:  ## remove the virtual environment and what tools have left
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

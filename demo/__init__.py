@@ -1,0 +1,1 @@
+"""The guard at work in front of a throwaway MariaDB, told as a story: `python -m demo`."""

@@ -1,0 +1,37 @@
+"""The demo goes as it is told."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_demo_tells_real_errors_beside_the_guards_answers() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "demo"],
+        cwd=ROOT,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout
+    told = " ".join(done.stdout.split())
+    # Which error the driver sees of a connection that ends while it sends, is a matter of timing.
+    without, with_guard = told.split("Scene 2")[0].split("With the guard")
+    assert re.search(r"INSERT of 2 MiB ERROR \w+Error (1153: Got a packet|2006|2013)", without)
+    assert re.search(r"SELECT COUNT\(\*\) FROM notes ERROR", without)
+    assert re.search(r"INSERT of 2 MiB ERROR \w+Error 1153: stillhere: .* not sent", with_guard)
+    assert re.search(r"SELECT COUNT\(\*\) FROM notes ok 1 COMMIT ok", with_guard)
+
+    idle, log = told.split("Scene 2")[1].split("From the guard's log")
+    assert re.search(r"Without the guard ERROR \w+Error (2006|2013|4031)", idle)
+    before, after = re.findall(r"With the guard ok (\d+)", idle)
+    assert before == after
+    assert "refused session=1 command=COM_QUERY size=2097" in log
+    assert "probe session=2" in log
+    assert max(map(len, done.stdout.splitlines())) <= 100

@@ -1,0 +1,113 @@
+"""A relay between two socket pairs, with a server of our own at the far end, in virtual time."""
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+import trio
+
+from config import Config
+from protocol.constants import Capability
+from protocol.framing import build_packet
+from protocol.packets import Greeting, Ok
+from proxy.link import Link
+from proxy.relay import TrioRelay
+from proxy.tls import UpstreamTls
+from proxy.upstream import Upstream
+
+CAPABILITIES = Capability.LONG_PASSWORD | Capability.PROTOCOL_41 | Capability.SESSION_TRACK
+EOF = b"\xfe\x00\x00\x02\x00"
+COLUMN = b"\x03def\x00\x00\x00\x01c\x00\x0c\x3f\x00\x14\x00\x00\x00\x08\x81\x00\x00\x00\x00"
+
+
+def packets(*payloads: bytes) -> bytes:
+    """Write a reply of several packets."""
+    return b"".join(build_packet(payload, index & 0xFF) for index, payload in enumerate(payloads, 1))
+
+
+def ok(status: int = 2) -> bytes:
+    """Write a reply of one OK packet with these status flags."""
+    return packets(Ok(0, 0, 0, status, 0, b"", b"").build())
+
+
+Answer = Callable[[bytes], bytes]
+
+
+class FarServer:
+    """Answers each command with what ``answer`` makes of its payload; ``heard`` are all commands."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.heard: list[bytes] = []
+        self.answer: Answer = lambda _: ok()
+        self.sock = trio.socket.from_stdlib_socket(sock)
+
+    async def run(self) -> None:
+        data = b""
+        while True:
+            while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:3], "little"):
+                received = await self.sock.recv(65536)
+                if not received:
+                    return
+                data += received
+            end = 4 + int.from_bytes(data[:3], "little")
+            command, data = data[4:end], data[end:]
+            await self.respond(command)
+
+    async def respond(self, command: bytes) -> None:
+        if command.startswith(b"\x03SELECT @@max_allowed_packet"):
+            limits = b"".join(bytes((len(value),)) + value for value in (b"1048576", b"16384", b"28800"))
+            reply = packets(b"\x03", COLUMN, COLUMN, COLUMN, EOF, limits, EOF)
+        elif command.startswith(b"\x03SELECT 1 FROM DUAL"):
+            reply = packets(b"\x01", COLUMN, EOF, EOF)
+        elif command.startswith(b"\x03SET SESSION session_track"):
+            reply = ok()
+        else:
+            self.heard.append(command)
+            reply = packets(b"Uptime: 1") if command == b"\x09" else self.answer(command)
+        await self.send(reply)
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        while data:
+            data = data[await self.sock.send(data) :]
+
+
+class Rig:
+    """The client's end (``client``), the relay, and the server behind it."""
+
+    def __init__(self, client: socket.socket, relay: TrioRelay, upstream: Upstream, server: FarServer) -> None:
+        self.client = trio.socket.from_stdlib_socket(client)
+        self.relay = relay
+        self.upstream = upstream
+        self.server = server
+
+    async def ask(self, payload: bytes, count: int = 11) -> bytes:
+        """Send a command as the client and receive ``count`` bytes (an OK packet has 11)."""
+        await self.client.send(build_packet(payload, 0))
+        received = b""
+        while len(received) < count:
+            received += await self.client.recv(count - len(received))
+        return received
+
+
+@asynccontextmanager
+async def rigged(**sections: dict[str, str]) -> AsyncIterator[Rig]:
+    """Set a rig up, with a session that has just logged in."""
+    config = Config.model_validate({"upstream": {"address": "127.0.0.1:3306"}, **sections})
+    near, client = socket.socketpair()
+    link, far = socket.socketpair()
+    with near, client, link, far:
+        for sock in (client, far):
+            sock.setblocking(False)
+        log = structlog.stdlib.get_logger()
+        upstream = Upstream(config, UpstreamTls(config.upstream.tls, config.upstream.address), log)
+        upstream.link = Link(link)
+        upstream.capabilities = CAPABILITIES
+        upstream.greeting = Greeting(b"8.0", 1, bytes(20), CAPABILITIES, 45, 2, b"mysql_native_password")
+        server = FarServer(far)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.run)
+            await upstream.begin_session(Ok(0, 0, 0, 2, 0, b"", b"").build())
+            yield Rig(client, TrioRelay(Link(near), upstream), upstream, server)
+            nursery.cancel_scope.cancel()

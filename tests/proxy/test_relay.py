@@ -1,0 +1,205 @@
+"""The cruise ends when something needs a decision, at the right moment and in the right state."""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from protocol.command import Verdict
+from protocol.framing import build_packet
+from proxy.relay import ClientBroke, ClientGone, DecisionDue, DrainDue, Event, ProbeDue, UpstreamLost
+from tests.proxy.rig import COLUMN, EOF, Rig, ok, packets, rigged
+
+HOUR = 3600
+
+
+@asynccontextmanager
+async def cruising(rig: Rig, events: list[Event]) -> AsyncIterator[None]:
+    """Let the relay cruise in the background, answering probes that are due, until it ends with another event."""
+
+    async def cruise() -> None:
+        while True:
+            event = await rig.relay.cruise()
+            events.append(event)
+            if not isinstance(event, ProbeDue):
+                return
+            await rig.upstream.probe()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cruise)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_idle_session_is_probed_about_once_a_minute(autojump_clock: MockClock) -> None:
+    async with rigged() as rig:
+        events: list[Event] = []
+        async with cruising(rig, events):
+            await trio.sleep(HOUR)
+        assert 60 <= len(events) <= 80
+        assert set(rig.server.heard) == {b"\x0e"}
+
+
+async def test_a_busy_session_is_not_probed(autojump_clock: MockClock) -> None:
+    async with rigged() as rig:
+        events: list[Event] = []
+        async with cruising(rig, events):
+            for _ in range(1000):
+                await rig.ask(b"\x03DO 0")
+                await trio.sleep(4)
+        assert events == []
+
+
+async def test_a_query_that_takes_long_is_not_disturbed(autojump_clock: MockClock) -> None:
+    async with rigged() as rig:
+        events: list[Event] = []
+        rig.server.answer = lambda _: b""
+        async with cruising(rig, events):
+            await rig.client.send(build_packet(b"\x03SELECT SLEEP(3600)", 0))
+            await trio.sleep(HOUR)
+            await rig.server.send(ok())
+            assert await rig.client.recv(100) == ok()
+        assert events == []
+        assert rig.server.heard == [b"\x03SELECT SLEEP(3600)"]
+
+
+async def test_a_command_after_a_silence_waits_for_a_probe(autojump_clock: MockClock) -> None:
+    async with rigged() as rig:
+        events: list[Event] = []
+        async with cruising(rig, events):
+            await rig.ask(b"\x03DO 0")
+            await trio.sleep(5.5)
+            await rig.ask(b"\x03DO 1")
+            await rig.ask(b"\x03DO 2")
+        assert rig.server.heard == [b"\x03DO 0", b"\x0e", b"\x03DO 1", b"\x03DO 2"]
+        assert events == [ProbeDue()]
+
+
+async def test_a_transaction_is_probed_until_the_servers_own_limit(autojump_clock: MockClock) -> None:
+    async with rigged() as rig:
+        events: list[Event] = []
+        rig.server.answer = lambda command: ok(3 if command != b"\x03COMMIT" else 2)
+        async with cruising(rig, events):
+            await rig.ask(b"\x03BEGIN")
+            await trio.sleep(28800 * 2)
+            probes = len(events)
+            assert 480 <= probes <= 640  # as often as in the eight hours of wait_timeout
+            await trio.sleep(28800)
+            assert len(events) == probes
+            await rig.ask(b"\x03COMMIT")
+            await trio.sleep(HOUR)
+            assert len(events) > probes + 50
+
+
+async def test_a_server_that_does_not_answer_a_probe_is_lost_in_time(autojump_clock: MockClock) -> None:
+    async with rigged() as rig:
+        rig.server.answer = lambda _: b""
+        assert await rig.relay.cruise() == ProbeDue()
+        before = trio.current_time()
+        with pytest.raises(Exception, match="no answer to a probe within 5 s"):
+            await rig.upstream.probe()
+        assert trio.current_time() - before == pytest.approx(5)
+
+
+async def test_a_decision_waits_for_the_replies_before_it(autojump_clock: MockClock) -> None:
+    async with rigged() as rig:
+        rig.server.answer = lambda _: b""
+        oversized = b"\x00\x00\x10\x00\x03"
+        await rig.client.send(build_packet(b"\x03SELECT 1", 0) + oversized)
+        async with trio.open_nursery() as nursery:
+            events: list[Event] = []
+            async with cruising(rig, events):
+                await trio.sleep(100)
+                assert events == []
+                await rig.server.send(ok())
+                assert await rig.client.recv(100) == ok()
+                await trio.sleep(1)
+            nursery.cancel_scope.cancel()
+        (event,) = events
+        assert isinstance(event, DecisionDue)
+        assert event.decision.verdict is Verdict.TOO_LARGE
+        assert rig.server.heard == [b"\x03SELECT 1"]
+
+
+async def test_what_comes_before_a_broken_packet_is_answered_first(autojump_clock: MockClock) -> None:
+    async with rigged() as rig:
+        await rig.client.send(build_packet(b"\x03DO 0", 0) + build_packet(b"\x03DO 1", 9))
+        event = await rig.relay.cruise()
+        if isinstance(event, DecisionDue):
+            rig.upstream.reader.decision = None
+            event = await rig.relay.cruise()
+        assert isinstance(event, ClientBroke)
+        assert await rig.client.recv(100) == ok()
+        assert rig.server.heard == [b"\x03DO 0"]
+
+
+async def test_either_end_can_go(autojump_clock: MockClock) -> None:
+    async with rigged() as rig:
+        rig.client.close()
+        assert isinstance(await rig.relay.cruise(), ClientGone)
+    async with rigged() as rig:
+        rig.server.sock.shutdown(trio.socket.SHUT_RDWR)
+        assert isinstance(await rig.relay.cruise(), UpstreamLost)
+
+
+async def test_a_client_that_has_ended_its_side_still_gets_its_answers(autojump_clock: MockClock) -> None:
+    async with rigged() as rig:
+        rig.server.answer = lambda _: b""
+        await rig.client.send(build_packet(b"\x03SELECT SLEEP(9)", 0))
+        rig.client.shutdown(trio.socket.SHUT_WR)
+        async with trio.open_nursery() as nursery:
+            events: list[Event] = []
+            nursery.start_soon(_cruise_once, rig, events)
+            await trio.sleep(9)
+            await rig.server.send(ok())
+        assert isinstance(events[0], ClientGone)
+        assert await rig.client.recv(100) == ok()
+
+
+async def _cruise_once(rig: Rig, events: list[Event]) -> None:
+    events.append(await rig.relay.cruise())
+
+
+async def test_draining_waits_for_replies_and_transactions(autojump_clock: MockClock) -> None:
+    async with rigged() as rig:
+        rig.server.answer = lambda command: ok(2 if command == b"\x03COMMIT" else 3)
+        events: list[Event] = []
+        async with cruising(rig, events):
+            await rig.ask(b"\x03BEGIN")
+            rig.relay.drain()
+            await trio.sleep(20)
+            assert DrainDue() not in events
+            await rig.ask(b"\x03COMMIT")
+            await trio.sleep(1)
+        assert events[-1] == DrainDue()
+
+
+async def test_no_byte_is_lost_or_reordered_however_often_the_cruise_is_interrupted(autojump_clock: MockClock) -> None:
+    rows = [bytes((len(text),)) + text for text in (b"%d" % number * 30 for number in range(3000))]
+    reply = packets(b"\x01", COLUMN, EOF, *rows, EOF)
+    randomly = random.Random(7)
+    async with rigged() as rig:
+        rig.server.answer = lambda _: reply
+        expected = reply * 20
+        received = bytearray()
+
+        async def read() -> None:
+            while len(received) < len(expected):
+                received.extend(await rig.client.recv(randomly.randrange(1, 70_000)))
+                await trio.sleep(randomly.random() / 1000)
+
+        async def cruise() -> None:
+            while True:
+                with trio.move_on_after(randomly.random() / 200):
+                    await rig.relay.cruise()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cruise)
+            nursery.start_soon(rig.client.send, build_packet(b"\x03SELECT", 0) * 20)
+            await read()
+            nursery.cancel_scope.cancel()
+        assert bytes(received) == expected
+        assert len(rig.server.heard) == 20
