@@ -1,6 +1,6 @@
 """Fixtures with a guard in front of real servers."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from tests.servers import Server
 class StartGuard(Protocol):
     """Starts a guard, with these sections of configuration, that ends with the test."""
 
-    def __call__(self, upstream: str, /, **config: Mapping[str, Any]) -> Guard: ...
+    def __call__(self, upstream: str, /, **config: Any) -> Guard: ...
 
 
 def address(server: Server) -> str:
@@ -48,7 +48,7 @@ def start_guard() -> Iterator[StartGuard]:
     with ExitStack() as stack:
         started: list[Guard] = []
 
-        def start(upstream: str, /, **config: Mapping[str, Any]) -> Guard:
+        def start(upstream: str, /, **config: Any) -> Guard:
             started.append(stack.enter_context(Guard(upstream, **config)))
             return started[-1]
 
