@@ -68,7 +68,7 @@ class Admission:
         """Carry out the COM_CHANGE_USER with which the client's inbox begins, up to the answer.
 
         Raises:
-            LinkLost: one of the links ended.
+            LinkLost: the client's link ended.
             ProtocolError: the client broke the protocol.
             LoginFailed: the client has been told why the session cannot go on.
         """
@@ -84,6 +84,13 @@ class Admission:
             await conversation.say(self._refusal_packet(refusal, greeted=True))
             await self._client.hang_up()
             raise LoginFailed(str(refusal)) from refusal
+        except LinkLost as lost:
+            if lost.link is self._client:
+                raise
+            answer = answers.parting(str(self._upstream.address), str(lost), "The user was not changed.")
+            await conversation.say(answer.build())
+            await self._client.hang_up()
+            raise LoginFailed(f"the server's link: {lost}") from lost
 
     async def _change_user(self, request: ChangeUser, conversation: Conversation) -> None:
         passwords = self._shared.passwords

@@ -114,7 +114,8 @@ class TrioRelay:
         return self._event
 
     def _is_drained(self) -> bool:
-        return self._draining and not self._upstream.in_transaction and not self._client.inbox
+        client = self._client
+        return self._draining and not (self._upstream.in_transaction or client.inbox or client.has_unsent)
 
     async def _run(self, direction: Callable[[], Awaitable[Event]], both: trio.CancelScope) -> None:
         """Run one direction; the event that ends it ends the other one as well."""
@@ -161,8 +162,8 @@ class TrioRelay:
         return DecisionDue(reader.decision)
 
     async def _all_replies(self) -> None:
-        """Wait until the server owes nothing any more."""
-        while not self._upstream.tracker.idle:
+        """Wait until the server owes nothing any more, and the client has been sent all of it."""
+        while not self._upstream.tracker.idle or self._client.has_unsent:
             self._settled = trio.Event()
             await self._settled.wait()
 

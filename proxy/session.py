@@ -6,11 +6,12 @@ from contextlib import suppress
 import structlog
 import trio
 
-from protocol.command import Decision, Verdict
+from protocol.command import Decision, Verdict, reply_kind
 from protocol.constants import CommandCode
 from protocol.errors import ProtocolError
 from protocol.framing import build_packet
 from protocol.packets import Err
+from protocol.reply import ReplyKind
 from proxy import answers, oversize
 from proxy.admission import Admission, Shared
 from proxy.errors import CannotHold, LinkLost, LoginFailed
@@ -136,7 +137,8 @@ class Session:
             if packet.size >= upstream.reader.limit:
                 await self._refuse(decision, packet)
                 return
-            self._owed = packet.sequence_id
+            if reply_kind(decision.command) is not ReplyKind.NONE:
+                self._owed = packet.sequence_id
             if upstream.must_validate(trio.current_time()):
                 await upstream.probe()
             await oversize.send_held(upstream, file, packet, decision.command)

@@ -16,6 +16,9 @@ from protocol.packets import Greeting
 from proxy.errors import UpstreamUnavailable
 from proxy.link import Link
 
+#: With it, a peer could have us read in the middle of a write, and do costly work at will.
+_NO_RENEGOTIATION = ssl.OP_NO_RENEGOTIATION
+
 _VALID_FOR = timedelta(days=3650)
 _CLOCK_SKEW = timedelta(days=1)
 
@@ -29,6 +32,7 @@ class ClientTls:
     def __init__(self) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._context.options |= _NO_RENEGOTIATION
         # The ssl module reads keys from files only. The directory can be entered by its owner alone.
         with tempfile.TemporaryDirectory() as directory:
             file = Path(directory, "certificate.pem")
@@ -48,6 +52,7 @@ class UpstreamTls:
         self._mode = tls.mode
         self._name = address.host if isinstance(address, TcpAddress) else None
         self._context = ssl.create_default_context(cafile=tls.ca)
+        self._context.options |= _NO_RENEGOTIATION
         self._context.check_hostname = tls.mode is TlsMode.VERIFY_IDENTITY
         if tls.mode not in (TlsMode.VERIFY_CA, TlsMode.VERIFY_IDENTITY):
             self._context.verify_mode = ssl.CERT_NONE

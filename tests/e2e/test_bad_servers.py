@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import mysql.connector
 import pymysql
 import pytest
 
@@ -124,6 +125,8 @@ def answers(*chunks: bytes) -> Script:
     def script(peer: Peer) -> None:
         peer.let_in()
         while command := peer.hear():
+            if command[:1] == b"\x11":
+                return
             if command[:1] == b"\x03" and b"NAMES" not in command and b"AUTOCOMMIT" not in command.upper():
                 for chunk in chunks:
                     peer.send(chunk)
@@ -173,3 +176,12 @@ def test_in_the_middle_of_a_packet_the_link_is_all_that_can_end(start_guard: Sta
             wire.query(connection, "SELECT v FROM t")
         assert lost.value.args[0] == 2013
         assert "in the middle of a packet" in guard.wait_for("session ends")["reason"]
+
+
+def test_a_server_that_vanishes_while_the_user_is_changed(start_guard: StartGuard) -> None:
+    with scripted(start_guard, answers()) as guard:
+        connection = mysql.connector.connect(host=guard.host, port=guard.port, user="u", password="x", use_pure=True)
+        with pytest.raises(mysql.connector.Error) as parting:
+            connection.cmd_change_user("other", "x")
+        assert parting.value.errno == 4031
+        assert "user was not changed" in str(parting.value)

@@ -203,3 +203,20 @@ async def test_no_byte_is_lost_or_reordered_however_often_the_cruise_is_interrup
             nursery.cancel_scope.cancel()
         assert bytes(received) == expected
         assert len(rig.server.heard) == 20
+
+
+async def test_draining_waits_for_a_client_that_reads_slowly(autojump_clock: MockClock) -> None:
+    reply = packets(b"\x01", COLUMN, EOF, *([b"\xfd\x60\xea\x00" + bytes(60_000)] * 30), EOF)
+    async with rigged() as rig:
+        rig.server.answer = lambda _: reply
+        events: list[Event] = []
+        async with cruising(rig, events):
+            await rig.client.send(build_packet(b"\x03SELECT", 0))
+            await trio.sleep(1)
+            rig.relay.drain()
+            received = b""
+            while len(received) < len(reply):
+                await trio.sleep(1)
+                received += await rig.client.recv(50_000)
+            assert received == reply
+        assert events == [DrainDue()]
