@@ -99,6 +99,7 @@ def test_long_data_boundary(connection: Connection) -> None:
     assert wire.ask(connection, wire.COM_STMT_EXECUTE, execute)[0] == 0
 
     # A piece that is too large has no answer; the execution that would have used it gets one.
+    wire.send(connection, wire.COM_STMT_SEND_LONG_DATA, long_data(7 + 50))
     wire.send(connection, wire.COM_STMT_SEND_LONG_DATA, long_data(LIMIT))
     code, sqlstate, message = wire.error(wire.ask(connection, wire.COM_STMT_EXECUTE, execute))
     assert (code, sqlstate) == (1153, "42000")
