@@ -25,8 +25,9 @@ _FULL_LOGIN = bytes((_MORE_DATA_BYTE, 0x04))
 _KEY_PLEASE = b"\x02"
 _SHA256_KEY_PLEASE = b"\x01"
 
-#: Compression would hide the packets from us. How the link to the server is encrypted is our own affair.
-_NOT_FORWARDED = Capability.COMPRESS | Capability.ZSTD | Capability.SSL
+#: Compression would hide the packets from us. How the link to the server is encrypted is our own affair. As a plain
+#: integer, since the complement of a flag has no bits above the highest one that has a name.
+_FORWARDED = ~int(Capability.COMPRESS | Capability.ZSTD | Capability.SSL)
 #: What our own dialogue with the server and the tracking of session state need, whatever the client asks for.
 _NEEDED = Capability.PLUGIN_AUTH | Capability.PLUGIN_AUTH_LENENC_DATA | Capability.SECURE_CONNECTION
 _WANTED = Capability.SESSION_TRACK
@@ -83,7 +84,7 @@ class ClientLogin:
 
 def make_greeting(server: Greeting) -> Greeting:
     """Make the greeting for a client out of the server's: all but the scramble and what we do not offer is the same."""
-    capabilities = server.capabilities & ~_NOT_FORWARDED | _NEEDED | Capability.SSL
+    capabilities = server.capabilities & _FORWARDED | _NEEDED | Capability.SSL
     return replace(server, capabilities=capabilities, nonce=auth.make_nonce(), plugin=auth.CACHING_SHA2)
 
 
@@ -170,7 +171,7 @@ def _unproven(response: bytes, passwords: Passwords) -> Proof:
 def upstream_request(client: LoginRequest, server: Greeting) -> LoginRequest:
     """Make our own login request out of the client's: its capabilities, charset, schema and attributes."""
     ours = (_NEEDED | _WANTED) & server.capabilities
-    capabilities = client.capabilities & ~_NOT_FORWARDED | ours
+    capabilities = client.capabilities & _FORWARDED | ours
     return replace(client, capabilities=capabilities)
 
 

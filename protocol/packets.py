@@ -17,6 +17,8 @@ from protocol.wire import Cursor, lenenc_bytes, lenenc_integer
 NONCE_LENGTH = 20
 
 _GREETING_VERSION = 10
+#: As a plain integer, since the complement of a flag has no bits above the highest one that has a name.
+_SESSION_STATE_CHANGED = int(Status.SESSION_STATE_CHANGED)
 _SHORTEST_OK = 7  # header, two integers of one byte, status, warnings
 _MARIADB_EXTENDED = 32  # MariaDB's extended capabilities are kept above the 32 bits that MySQL knows.
 _LOW_32 = 0xFFFFFFFF
@@ -298,15 +300,15 @@ class Ok:
         warnings = cursor.integer(2)
         info = cursor.lenenc_bytes() if cursor.remaining else b""
         state = b""
-        if status & Status.SESSION_STATE_CHANGED and cursor.remaining:
+        if status & _SESSION_STATE_CHANGED and cursor.remaining:
             state = cursor.lenenc_bytes()
         return cls(header, affected_rows, last_insert_id, status, warnings, info, state)
 
     def build(self) -> bytes:
         """Write the packet's payload; the status flag for a session-track block follows :attr:`state`."""
-        status = self.status & ~Status.SESSION_STATE_CHANGED
+        status = self.status & ~_SESSION_STATE_CHANGED
         if self.state:
-            status |= Status.SESSION_STATE_CHANGED
+            status |= _SESSION_STATE_CHANGED
         parts = [
             bytes((self.header,)),
             lenenc_integer(self.affected_rows),

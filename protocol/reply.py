@@ -333,9 +333,10 @@ class ReplyTracker:
         if self._is_farewell(sequence_id):
             self.farewell = Err.parse(payload)
             return None
+        is_report = self._reports_progress and Err.parse(payload).code == ErrorCode.PROGRESS_REPORT
         self.sequence_id = (sequence_id + 1) & 0xFF
         self.reply_begun = True
-        if not (self._reports_progress and Err.parse(payload).code == ErrorCode.PROGRESS_REPORT):
+        if not is_report:
             self.row_count_is_zero = False
             self._out_params_more = False
             self._end_reply()

@@ -25,7 +25,7 @@ def small_packets(server: Server) -> Iterator[None]:
 
 
 @pytest.fixture
-def connection(guard: Guard, schema: str, small_packets: None) -> Iterator[Connection]:  # noqa: ARG001
+def connection(guard: Guard, schema: str, small_packets: None) -> Iterator[Connection]:
     with closing(guard.connect(database=schema, autocommit=True, local_infile=True, ssl_disabled=True)) as connection:
         yield connection
 
