@@ -108,6 +108,7 @@ def main(  # noqa: PLR0913, PLR0917 - one for each option
     report = document("Overhead of proxies", rows, facts, absent)
     click.echo(report, nl=False)
     if markdown_file:
+        markdown_file.parent.mkdir(parents=True, exist_ok=True)
         markdown_file.write_text(report)
     if json_file:
         json_file.write_text(json.dumps(as_json(rows, measurements, facts, absent), indent=1))

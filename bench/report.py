@@ -33,7 +33,7 @@ class Measurement:
 class Row:
     """The medians over all rounds for one target and number of connections.
 
-    `ratio` and `added_us` compare with the direct run of the same round, so what slows a whole round down cancels out.
+    `ratio` and what is added compare with the direct run of the same round: what slows a whole round down cancels out.
     """
 
     target: str
@@ -42,7 +42,8 @@ class Row:
     ratio: float
     p50_us: float
     p99_us: float
-    added_us: float
+    added_p50_us: float
+    added_p99_us: float
     cpu_us: float | None
 
 
@@ -68,14 +69,25 @@ def _row(runs: Sequence[Measurement], baseline: Sequence[Measurement]) -> Row:
         ratio=median(run.queries_per_second / base.queries_per_second for run, base in pairs),
         p50_us=median(run.p50_us for run in runs),
         p99_us=median(run.p99_us for run in runs),
-        added_us=median(run.p50_us - base.p50_us for run, base in pairs),
+        added_p50_us=median(run.p50_us - base.p50_us for run, base in pairs),
+        added_p99_us=median(run.p99_us - base.p99_us for run, base in pairs),
         cpu_us=median(cpu) if cpu else None,
     )
 
 
 def results_table(rows: Iterable[Row]) -> str:
     """Return the rows as a Markdown table that is aligned for reading as it is."""
-    head = ["connections", "target", "queries/s", "of direct", "p50 us", "p99 us", "added p50 us", "CPU us/query"]
+    head = [
+        "connections",
+        "target",
+        "queries/s",
+        "of direct",
+        "p50 us",
+        "p99 us",
+        "added p50",
+        "added p99",
+        "CPU us/query",
+    ]
     return _table(
         head,
         [
@@ -87,7 +99,8 @@ def results_table(rows: Iterable[Row]) -> str:
                 f"{row.p50_us:.0f}",
                 f"{row.p99_us:.0f}",
                 # With more connections than cores a latency is mostly time spent in queues, which says nothing.
-                f"{row.added_us:.0f}" if row.connections == 1 else "",
+                f"{row.added_p50_us:.0f}" if row.connections == 1 else "",
+                f"{row.added_p99_us:.0f}" if row.connections == 1 else "",
                 "" if row.cpu_us is None else f"{row.cpu_us:.1f}",
             ]
             for row in rows
