@@ -29,7 +29,7 @@ lint: venv  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-fuzz: venv  ## the property tests with many more examples (about ten minutes)
+fuzz: venv  ## the property tests with many more examples; takes its time
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/protocol tests/config -n $(WORKERS) --timeout 3600
 
 bench: bench-framing bench-overhead  ## measure packet framing, and the overhead beside other proxies

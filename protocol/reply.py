@@ -372,7 +372,6 @@ class ReplyTracker:
             self._count = 0
         if cursor.remaining:
             raise MalformedPacket(f"{cursor.remaining} bytes too many behind the number of columns")
-        self.row_count_is_zero = False
         self.stage = Stage.COLUMNS if self._count else self._stage_behind_columns()
         return payload
 
