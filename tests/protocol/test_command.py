@@ -108,6 +108,7 @@ def test_large_commands_pass_as_they_come() -> None:
         assert wire.reader.inside_packet == streamed
         assert wire.tracker.idle != streamed
         assert wire.client_says(data[1000:-1]) == (data[1000:-1] if streamed else b"")
+        assert wire.reader.inside_packet == streamed
         # The next command begins in the same chunk as the last one ends.
         assert wire.client_says(data[-1:] + ask(PING)) == (data[-1:] if streamed else data) + ask(PING)
         assert not wire.reader.inside_packet

@@ -481,7 +481,9 @@ def test_small_rows_are_given_out_whole_and_large_ones_as_they_come() -> None:
         assert wire.server_says(row[4:1000]) == (row[:1000] if streamed else b"")
         assert wire.tracker.inside_packet == streamed
         assert wire.tracker.reply_begun
-        assert wire.server_says(row[1000:]) == (row[1000:] if streamed else row)
+        assert wire.server_says(row[1000:-1]) == (row[1000:-1] if streamed else b"")
+        assert wire.tracker.inside_packet == streamed
+        assert wire.server_says(row[-1:]) == (row[-1:] if streamed else row)
         assert not wire.tracker.inside_packet
 
 
@@ -733,6 +735,13 @@ def test_abandoned_replies_leave_nothing_behind() -> None:
             data = frames(OK) + frames(EOF) + frames(b"\x01", COLUMN, EOF, ROW, EOF)
             assert wire.server_says(data) == data
             assert wire.tracker.idle
+
+
+def test_what_passes_is_not_copied() -> None:
+    wire = Wire()
+    wire.client_asks(QUERY)
+    data = frames(b"\x01", COLUMN, EOF, ROW, EOF)
+    assert wire.tracker.take(data)[0] is data
 
 
 def test_only_what_is_answered_is_expected() -> None:

@@ -87,6 +87,7 @@ class Wire:
         if self.reader.decision is not None:
             return b""
         count = self.reader.take(self.client_inbox)
+        assert count <= len(self.client_inbox)
         passed, self.client_inbox = self.client_inbox[:count], self.client_inbox[count:]
         return passed
 
@@ -94,6 +95,7 @@ class Wire:
         """Have the server send something; return what goes on to the client."""
         self.server_inbox += data
         shown, count = self.tracker.take(self.server_inbox)
+        assert count <= len(self.server_inbox)
         self.server_inbox = self.server_inbox[count:]
         return shown
 
