@@ -35,6 +35,12 @@ def test_caching_sha2_response_is_what_the_manual_says() -> None:
     assert auth.caching_sha2_response(b"secret", NONCE) == xor(stage1, mask)
 
 
+def test_plugins_have_the_names_that_servers_give_them() -> None:
+    assert auth.NATIVE == b"mysql_native_password"
+    assert auth.CACHING_SHA2 == b"caching_sha2_password"
+    assert auth.SHA256 == b"sha256_password"
+
+
 def test_an_empty_password_has_an_empty_response() -> None:
     assert auth.native_response(b"", NONCE) == b""
     assert auth.caching_sha2_response(b"", NONCE) == b""

@@ -212,7 +212,9 @@ def test_files_in_pieces_of_several_frames_are_cut() -> None:
 def test_the_id_of_a_statement_is_waited_for() -> None:
     wire = Wire(limit=1024)
     data = ask(LONG_DATA.ljust(2000, b"x"))
-    for start in range(8):
+    assert wire.client_says(ask(PING) + data[:5]) == ask(PING)
+    assert wire.reader.decision is None
+    for start in range(5, 8):
         assert wire.client_says(data[start : start + 1]) == b""
         assert wire.reader.decision is None
     assert wire.client_says(data[8:9]) == b""
@@ -306,6 +308,14 @@ def test_a_command_has_sequence_id_0(sequence_id: int) -> None:
     with pytest.raises(OutOfSync, match=f"{sequence_id} instead of 0"):
         wire.client_says(frame(QUERY, sequence_id))
     assert wire.tracker.idle
+
+
+def test_an_empty_packet_has_sequence_id_0_as_well() -> None:
+    with pytest.raises(OutOfSync, match="1 instead of 0"):
+        Wire().client_says(frame(b"", 1))
+    wire = Wire()
+    assert wire.client_says(ask(PING) + frame(b"", 1)) == ask(PING)
+    assert wire.reader.decision == Decision(Verdict.OUT_OF_SYNC, 0)
 
 
 def test_the_commands_before_one_that_is_out_of_sync_count() -> None:
@@ -412,11 +422,25 @@ def test_wait_timeout_is_not_set_or_will_be_reported(statement: bytes) -> None:
     assert not sets_wait_timeout_unreported(statement, 0, len(statement))
 
 
+def test_statements_that_are_streamed_are_not_searched() -> None:
+    for size, found in ((0x10000, True), (0x10001, False)):
+        wire = Wire()
+        wire.client_asks(b"\x03SET @@wait_timeout = 5".ljust(size))
+        assert wire.reader.wait_timeout_set == found
+
+
 def test_only_the_given_part_is_searched() -> None:
     statement = b"xSET @@wait_timeout = 5"
     assert sets_wait_timeout_unreported(statement, 1, len(statement))
     assert not sets_wait_timeout_unreported(statement, 10, len(statement))
     assert not sets_wait_timeout_unreported(statement, 0, len(statement) - 4)
+
+
+def test_the_guards_own_commands_are_answered_like_any() -> None:
+    wire = Wire()
+    wire.reader.expect_reply(PING[0])
+    assert wire.server_says(frames(OK)) == frames(OK)
+    assert wire.tracker.idle
 
 
 def test_repr_says_what_is_waited_for() -> None:

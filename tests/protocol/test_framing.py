@@ -37,6 +37,14 @@ def test_a_large_packet_ends_with_a_frame_that_is_not_full(payload: bytes, lengt
     )
 
 
+@pytest.mark.parametrize("size", [253, 254, 255, 256, 508, 509, 510, 511, 765])
+def test_an_empty_frame_ends_multiples_of_the_maximum_and_nothing_else(size: int) -> None:
+    with small_frames():
+        packet = build_packet(b"x" * size, 0)
+        full, rest = divmod(size, 255)
+        assert packet == frames(*[b"x" * 255] * full, b"x" * rest, start=0)
+
+
 def test_first_packet_waits_for_all_of_it() -> None:
     data = frame(b"abc", 0)
     for length in range(len(data)):

@@ -69,6 +69,14 @@ def test_greetings_are_built_as_servers_build_them(payload: bytes) -> None:
     assert Greeting.parse(payload).build() == payload
 
 
+def test_greetings_of_older_servers() -> None:
+    # They do not say how long the scramble is; without plugins, they do not name one either.
+    silent = MYSQL_GREETING.replace(b"\xff\xdf\x15", b"\xff\xdf\x00")
+    assert Greeting.parse(silent) == Greeting.parse(MYSQL_GREETING)
+    without_plugins = MYSQL_GREETING.replace(b"\xff\xdf\x15", b"\xf7\xdf\x15")
+    assert Greeting.parse(without_plugins).plugin == b""
+
+
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
@@ -100,6 +108,8 @@ def test_login_request_of_mariadbs_clients_has_extended_capabilities() -> None:
     request = LoginRequest.parse(login)
     assert request.capabilities == 0x1D_003AA20C
     assert request.build() == login
+    # The same bytes have no meaning where bit 0 is set.
+    assert LoginRequest.parse(b"\x0d" + login[1:]).capabilities == 0x3AA20D
 
 
 def test_ssl_request_is_the_beginning_of_the_login_request_with_the_ssl_flag() -> None:

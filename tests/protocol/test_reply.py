@@ -641,8 +641,9 @@ def test_row_count_is_zero(capabilities: Capability, command: bytes, reply: list
     assert wire.tracker.row_count_is_zero == is_zero
 
 
-def test_row_count_of_a_new_session_is_zero() -> None:
+def test_a_new_session_is_in_no_transaction_and_its_row_count_is_zero() -> None:
     assert Wire().tracker.row_count_is_zero
+    assert Wire().tracker.status == 0
 
 
 # Session state
@@ -752,6 +753,20 @@ def test_only_what_is_answered_is_expected() -> None:
     tracker.expect(Expected(0x03, ReplyKind.RESULTS, 1))
     assert [expected.command for expected in tracker.expected] == [0x0E, 0x03]
     assert repr(tracker) == "<ReplyTracker STATUS, 2 replies owed>"
+
+
+def test_a_command_that_is_sent_in_the_middle_of_a_reply_changes_nothing_in_it() -> None:
+    reply = [b"\x01", COLUMN, EOF, ROW, EOF]
+    for size in range(1, len(reply)):
+        wire = Wire()
+        wire.client_asks(QUERY)
+        wire.server_says(frames(*reply[:size]))
+        wire.client_asks(PING)
+        assert wire.tracker.sequence_id == size + 1
+        assert wire.tracker.reply_begun
+        data = frames(*reply[size:], start=size + 1) + frames(OK)
+        assert wire.server_says(data) == data
+        assert wire.tracker.idle
 
 
 def test_pipelined_replies_each_begin_anew() -> None:

@@ -60,6 +60,7 @@ def test_integers_are_little_endian() -> None:
 
 
 def test_nul_bytes_goes_past_the_nul() -> None:
+    assert Cursor(b"\x00").nul_bytes() == b""
     cursor = Cursor(b"root\x00\x00rest")
     assert [cursor.nul_bytes(), cursor.nul_bytes(), cursor.take_rest()] == [b"root", b"", b"rest"]
 
