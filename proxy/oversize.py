@@ -12,7 +12,7 @@ from protocol.constants import HEADER_LENGTH, MAX_FRAME_PAYLOAD
 from protocol.errors import OutOfSync
 from protocol.framing import Renumbering, build_packet
 from protocol.reply import Stage
-from proxy.errors import CannotHold
+from proxy.errors import CannotHold, LinkLost
 from proxy.link import RECEIVE_BYTES, Link
 from proxy.upstream import Upstream
 
@@ -130,11 +130,15 @@ async def cut_local_file(client: Link, upstream: Upstream) -> None:
             sequence_id = await _cut_file(client, upstream, (tracker.sequence_id + shift) & 0xFF)
             shift = sequence_id - tracker.sequence_id
             renumber = Renumbering(shift)
-        shown = upstream.take_replies()
+        try:
+            shown = upstream.take_replies()
+            if not shown and not tracker.idle:
+                await upstream.link.must_receive()
+        except LinkLost:
+            tracker.sequence_id = (tracker.sequence_id + shift) & 0xFF  # what the client is told must fit its count
+            raise
         if shown:
             await client.send(renumber.apply(shown))
-        elif not tracker.idle:
-            await upstream.link.must_receive()
 
 
 async def _cut_file(client: Link, upstream: Upstream, sequence_id: int) -> int:

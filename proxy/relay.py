@@ -21,6 +21,10 @@ from proxy.link import Link
 from proxy.upstream import Upstream
 
 
+#: Stages in which the server says nothing more before the client does.
+_ENDED_BY_CLIENT = (Stage.TUNNEL, Stage.LOCAL_INFILE)
+
+
 @dataclass(frozen=True)
 class DecisionDue:
     """The client's inbox begins with a packet that is not to be forwarded just so. All replies have been delivered."""
@@ -136,8 +140,9 @@ class TrioRelay:
                 try:
                     await client.must_receive()
                 except LinkLost as lost:
-                    # It may have ended its side only; a server answers what it has been asked all the same.
-                    if upstream.tracker.stage is not Stage.TUNNEL:
+                    # It may have ended its side only; a server answers what it has been asked all the same. Where the
+                    # server waits for the client, there is nothing to be had.
+                    if not upstream.reader.inside_packet and upstream.tracker.stage not in _ENDED_BY_CLIENT:
                         await self._all_replies()
                     return ClientGone(str(lost))
         except ProtocolError as error:

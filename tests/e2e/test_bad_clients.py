@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 
@@ -232,3 +233,48 @@ def test_too_many_sessions(server: Server, start_guard: StartGuard) -> None:
     guard.wait_for("session ends")
     guard.wait_for("session ends")
     guard.connect().close()
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_command_that_its_client_did_not_finish_is_never_carried_out(
+    guard: Guard, server: Server, schema: str
+) -> None:
+    """Not even if the bytes that are missing are as many as a COM_QUIT has, which would then end it."""
+    server.execute("CREATE TABLE t (n INT)", database=schema)
+    statement = f"INSERT INTO {schema}.t VALUES (1) -- ".encode() + b"x" * 100_000
+    packet = build_packet(b"\x03" + statement, 0)
+    for missing in range(1, 12):
+        with log_in(guard) as sock:
+            sock.sendall(packet[:-missing])
+        guard.wait_for("session ends")
+    assert server.execute("SELECT COUNT(*) FROM t", database=schema) == [(0,)]
+    with log_in(guard) as sock:
+        sock.sendall(packet)
+        assert read_packet(sock)[1][0] == 0
+    assert server.execute("SELECT COUNT(*) FROM t", database=schema) == [(1,)]
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize("piece", [b"1\n" * 10, b"1\n" * 40_000, b"1\n" * 9_000_000], ids=["small", "large", "cut"])
+def test_a_local_file_that_its_client_did_not_finish_is_not_loaded(
+    guard: Guard, server: Server, schema: str, piece: bytes
+) -> None:
+    server.execute("CREATE TABLE t (n INT) ENGINE=InnoDB", database=schema)
+    for missing in range(7):
+        connection = guard.connect(database=schema, local_infile=True, autocommit=True, ssl_disabled=True)
+        ended = [event for event in guard.events if event["event"] == "session ends"]
+        wire.send(connection, wire.COM_QUERY, b"LOAD DATA LOCAL INFILE 'f' INTO TABLE t")
+        wire.receive(connection)
+        packet = build_packet(piece, 2)
+        wire.write(connection, packet[: len(packet) - missing])
+        wire.vanish(connection)
+        while [event for event in guard.events if event["event"] == "session ends"] == ended:
+            time.sleep(0.01)
+        wait_until_alone(server, wire.thread_id(connection))
+    assert server.execute("SELECT COUNT(*) FROM t", database=schema) == [(0,)]
+
+
+def wait_until_alone(server: Server, thread: int) -> None:
+    """Wait until the server has given a session up, and with it what it had done."""
+    while server.execute("SELECT 1 FROM information_schema.processlist WHERE id = %s", (thread,)):
+        time.sleep(0.02)

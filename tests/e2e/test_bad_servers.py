@@ -185,3 +185,25 @@ def test_a_server_that_vanishes_while_the_user_is_changed(start_guard: StartGuar
             connection.cmd_change_user("other", "x")
         assert parting.value.errno == 4031
         assert "user was not changed" in str(parting.value)
+
+
+def test_a_server_that_vanishes_behind_a_local_file_that_was_cut(start_guard: StartGuard) -> None:
+    def script(peer: Peer) -> None:
+        peer.let_in()
+        while b"LOAD DATA" not in peer.hear():
+            peer.say(OK, 1)
+        peer.say(b"\xfbf", 1)
+        while peer.hear():
+            pass
+
+    with ScriptedServer(script) as server:
+        guard = start_guard(f"{server.host}:{server.port}", guard={"max_allowed_packet": "8KiB"})
+        connection = guard.connect(password="x", ssl_disabled=True, local_infile=True)
+        wire.send(connection, wire.COM_QUERY, b"LOAD DATA LOCAL INFILE 'f' INTO TABLE t")
+        assert wire.receive(connection) == (1, b"\xfbf")
+        wire.write(connection, build_packet(b"x" * 50_000, 2) + build_packet(b"", 3))
+        sequence_id, answer = wire.receive(connection)
+        assert sequence_id == 4
+        code, _, message = wire.error(answer)
+        assert code == 4031
+        assert "unknown" in message
