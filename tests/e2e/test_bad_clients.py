@@ -255,17 +255,17 @@ def test_a_command_that_its_client_did_not_finish_is_never_carried_out(
 
 
 @pytest.mark.usefixtures("bystander")
-@pytest.mark.parametrize("piece", [b"1\n" * 10, b"1\n" * 40_000, b"1\n" * 9_000_000], ids=["small", "large", "cut"])
+@pytest.mark.parametrize(("rows", "row_bytes"), [(10, 1), (80, 1_000), (180, 100_000)], ids=["small", "large", "cut"])
 def test_a_local_file_that_its_client_did_not_finish_is_not_loaded(
-    guard: Guard, server: Server, schema: str, piece: bytes
+    guard: Guard, server: Server, schema: str, rows: int, row_bytes: int
 ) -> None:
-    server.execute("CREATE TABLE t (n INT) ENGINE=InnoDB", database=schema)
+    server.execute("CREATE TABLE t (v LONGTEXT) ENGINE=InnoDB", database=schema)
     for missing in range(7):
         connection = guard.connect(database=schema, local_infile=True, autocommit=True, ssl_disabled=True)
         ended = [event for event in guard.events if event["event"] == "session ends"]
         wire.send(connection, wire.COM_QUERY, b"LOAD DATA LOCAL INFILE 'f' INTO TABLE t")
         wire.receive(connection)
-        packet = build_packet(piece, 2)
+        packet = build_packet((b"x" * row_bytes + b"\n") * rows, 2)
         wire.write(connection, packet[: len(packet) - missing])
         wire.vanish(connection)
         while [event for event in guard.events if event["event"] == "session ends"] == ended:
