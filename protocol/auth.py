@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from pymysql import _auth
 
 from protocol.errors import MalformedPacket
-from protocol.packets import NONCE_LENGTH
+from protocol.handshake import NONCE_LENGTH
 
 NATIVE = b"mysql_native_password"
 CACHING_SHA2 = b"caching_sha2_password"

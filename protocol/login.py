@@ -16,7 +16,8 @@ from typing import TypeAlias, TypeVar
 from protocol import auth
 from protocol.constants import EOF_BYTE, ERR_BYTE, OK_BYTE, Capability, ErrorCode
 from protocol.errors import MalformedPacket, OutOfSync, Refusal, ServerError
-from protocol.packets import AuthSwitch, ChangeUser, Err, Greeting, LoginRequest
+from protocol.handshake import AuthSwitch, ChangeUser, Greeting, LoginRequest
+from protocol.packets import Err
 
 _MORE_DATA_BYTE = 0x01
 _NEXT_FACTOR_BYTE = 0x02

@@ -8,8 +8,9 @@ from config import Config
 from protocol.constants import Capability
 from protocol.errors import ProtocolError, Refusal, ServerError
 from protocol.framing import first_packet
+from protocol.handshake import ChangeUser
 from protocol.login import Proof, greet_client, make_greeting, prove_password, prove_password_natively
-from protocol.packets import ChangeUser, Err
+from protocol.packets import Err
 from proxy import answers
 from proxy.dialogue import Conversation
 from proxy.errors import LinkLost, LoginFailed, UpstreamUnavailable

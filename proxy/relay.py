@@ -20,7 +20,6 @@ from proxy.errors import LinkLost
 from proxy.link import Link
 from proxy.upstream import Upstream
 
-
 #: Stages in which the server says nothing more before the client does.
 _ENDED_BY_CLIENT = (Stage.TUNNEL, Stage.LOCAL_INFILE)
 

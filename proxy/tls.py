@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from config import Address, TcpAddress, Tls, TlsMode
 from protocol.constants import Capability
-from protocol.packets import Greeting
+from protocol.handshake import Greeting
 from proxy.errors import UpstreamUnavailable
 from proxy.link import Link
 

@@ -11,8 +11,9 @@ from protocol.command import CommandReader
 from protocol.constants import ERR_BYTE, Capability, CommandCode
 from protocol.errors import MalformedPacket, ProtocolError, ServerError
 from protocol.framing import build_packet
+from protocol.handshake import ChangeUser, Greeting
 from protocol.login import ClientLogin, change_user, log_in, upstream_request
-from protocol.packets import ChangeUser, Err, Greeting, Ok
+from protocol.packets import Err, Ok
 from protocol.reply import ReplyTracker, Stage
 from protocol.resultset import build_query, parse_results
 from protocol.session_track import WATCH_STATEMENT, SessionTracker

@@ -12,7 +12,7 @@ import pytest
 from protocol import auth
 from protocol.constants import Capability
 from protocol.framing import build_packet
-from protocol.packets import Greeting, LoginRequest
+from protocol.handshake import Greeting, LoginRequest
 from tests.e2e import wire
 from tests.e2e.conftest import StartGuard, address
 from tests.guard import Guard

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from protocol import auth
 from protocol.constants import Capability
 from protocol.errors import MalformedPacket, OutOfSync, ProtocolError, Refusal, ServerError
+from protocol.handshake import AuthSwitch, ChangeUser, Greeting, LoginRequest
 from protocol.login import (
     ClientLogin,
     Encrypt,
@@ -24,7 +25,6 @@ from protocol.login import (
     make_greeting,
     upstream_request,
 )
-from protocol.packets import AuthSwitch, ChangeUser, Greeting, LoginRequest
 from tests.protocol.transcripts import ERR, OK
 
 SCRAMBLE = bytes(range(1, 21))

@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 from protocol import packets
 from protocol.constants import Capability
 from protocol.errors import MalformedPacket
-from protocol.packets import (
-    AuthSwitch,
-    ChangeUser,
-    Err,
-    Greeting,
-    LoginRequest,
-    Ok,
-    PrepareOk,
-    ok_summary,
-)
+from protocol.handshake import AuthSwitch, ChangeUser, Greeting, LoginRequest
+from protocol.packets import Err, Ok, PrepareOk, ok_summary
 from tests.protocol.transcripts import EOF, ERR, HIDDEN, OK, SCHEMA, ok_with_state
 
 # Seen from the servers and from PyMySQL.

@@ -10,7 +10,8 @@ import trio
 from config import Config
 from protocol.constants import Capability
 from protocol.framing import build_packet
-from protocol.packets import Greeting, Ok
+from protocol.handshake import Greeting
+from protocol.packets import Ok
 from proxy.link import Link
 from proxy.relay import TrioRelay
 from proxy.tls import UpstreamTls

@@ -9,7 +9,8 @@ from typing import Self
 from protocol.auth import NATIVE, make_nonce
 from protocol.constants import Capability
 from protocol.framing import build_packet
-from protocol.packets import Greeting, Ok
+from protocol.handshake import Greeting
+from protocol.packets import Ok
 
 #: What a MySQL 8 offers, without TLS.
 CAPABILITIES = Capability(0x1FFF7FF & ~Capability.SSL & ~Capability.COMPRESS & ~Capability.DEPRECATE_EOF)

@@ -1,0 +1,242 @@
+"""The packets of the connection phase, as values with ``parse`` and ``build``.
+
+``parse`` raises :class:`~protocol.errors.MalformedPacket` and nothing else. What follows the fields that are named here
+is kept where the packet is built again, so that what passes passes whole. Layouts: the manual's page "Connection Phase
+Packets"; MariaDB's extended capabilities as in MariaDB's page "Connecting".
+"""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+from protocol.constants import EOF_BYTE, Capability, CommandCode
+from protocol.errors import MalformedPacket
+from protocol.wire import Cursor, lenenc_bytes
+
+#: Length of a scramble without the NUL behind it.
+NONCE_LENGTH = 20
+
+_GREETING_VERSION = 10
+_MARIADB_EXTENDED = 32  # MariaDB's extended capabilities are kept above the 32 bits that MySQL knows.
+_LOW_32 = 0xFFFFFFFF
+
+
+def _speaks_mariadb(capabilities: int) -> bool:
+    """Tell whether the extended capability word counts: MariaDB clears bit 0, which every MySQL sets."""
+    return not capabilities & Capability.LONG_PASSWORD
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """The server's first packet (protocol 10)."""
+
+    version: bytes
+    thread_id: int
+    nonce: bytes
+    capabilities: Capability
+    charset: int
+    status: int
+    plugin: bytes
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """Read a greeting; an ERR packet in its place is the caller's to recognise first."""
+        cursor = Cursor(payload)
+        if cursor.integer(1) != _GREETING_VERSION:
+            raise MalformedPacket(f"a greeting of protocol version {payload[0]} cannot be understood")
+        version = cursor.nul_bytes()
+        thread_id = cursor.integer(4)
+        nonce = cursor.take(8)
+        cursor.take(1)
+        capabilities = cursor.integer(2)
+        charset = cursor.integer(1)
+        status = cursor.integer(2)
+        capabilities |= cursor.integer(2) << 16
+        nonce_length = cursor.integer(1)
+        cursor.take(6)
+        extended = cursor.integer(4)
+        if _speaks_mariadb(capabilities):
+            capabilities |= extended << _MARIADB_EXTENDED
+        nonce += cursor.take(max(13, nonce_length - 8)).removesuffix(b"\0")
+        plugin = cursor.take_rest().partition(b"\0")[0] if capabilities & Capability.PLUGIN_AUTH else b""
+        if len(nonce) != NONCE_LENGTH:
+            raise MalformedPacket(f"a greeting has a scramble of {len(nonce)} bytes, not {NONCE_LENGTH}")
+        return cls(version, thread_id, nonce, Capability(capabilities), charset, status, plugin)
+
+    def build(self) -> bytes:
+        """Write the packet's payload."""
+        low = self.capabilities & _LOW_32
+        return b"".join(
+            (
+                bytes((_GREETING_VERSION,)) + self.version + b"\0",
+                self.thread_id.to_bytes(4, "little"),
+                self.nonce[:8] + b"\0",
+                (low & 0xFFFF).to_bytes(2, "little"),
+                bytes((self.charset,)),
+                self.status.to_bytes(2, "little"),
+                (low >> 16).to_bytes(2, "little"),
+                bytes((NONCE_LENGTH + 1,)) + bytes(6),
+                (self.capabilities >> _MARIADB_EXTENDED).to_bytes(4, "little"),
+                self.nonce[8:] + b"\0",
+                self.plugin + b"\0",
+            )
+        )
+
+
+def _client_header(capabilities: Capability, max_packet_size: int, charset: int, filler: bytes) -> bytes:
+    """Write the 32 bytes that a login request shares with an SSL request."""
+    return b"".join(
+        (
+            (capabilities & _LOW_32).to_bytes(4, "little"),
+            max_packet_size.to_bytes(4, "little"),
+            bytes((charset,)),
+            filler,
+            (capabilities >> _MARIADB_EXTENDED).to_bytes(4, "little"),
+        )
+    )
+
+
+@dataclass(frozen=True)
+class LoginRequest:
+    """The client's answer to the greeting (``HandshakeResponse41``).
+
+    ``filler`` are the 19 bytes that nobody has given a meaning yet. ``schema``, ``plugin`` and ``attributes`` are None
+    where the capabilities say that they are absent; ``attributes`` is the block as it came, lengths and all.
+    """
+
+    capabilities: Capability
+    max_packet_size: int
+    charset: int
+    filler: bytes
+    user: bytes
+    auth_response: bytes = field(repr=False)  # with some plugins, the password itself
+    schema: bytes | None
+    plugin: bytes | None
+    attributes: bytes | None
+
+    @staticmethod
+    def wants_tls(payload: bytes) -> bool:
+        """Tell an SSL request, the first 32 bytes of a login request and the SSL flag, from a login request."""
+        return len(payload) == 32 and bool(int.from_bytes(payload[:4], "little") & Capability.SSL)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """Read a login request."""
+        cursor = Cursor(payload)
+        flags = cursor.integer(4)
+        if not flags & Capability.PROTOCOL_41:
+            raise MalformedPacket("the client speaks the protocol of MySQL 4.0 or older")
+        max_packet_size = cursor.integer(4)
+        charset = cursor.integer(1)
+        filler = cursor.take(19)
+        extended = cursor.integer(4)
+        if _speaks_mariadb(flags):
+            flags |= extended << _MARIADB_EXTENDED
+        capabilities = Capability(flags)
+        user = cursor.nul_bytes()
+        if capabilities & Capability.PLUGIN_AUTH_LENENC_DATA:
+            auth_response = cursor.lenenc_bytes()
+        elif capabilities & Capability.SECURE_CONNECTION:
+            auth_response = cursor.take(cursor.integer(1))
+        else:
+            auth_response = cursor.nul_bytes()
+        # Some clients set a flag and end before its field; servers read that as empty, and so must a proxy.
+        schema = plugin = attributes = None
+        if capabilities & Capability.CONNECT_WITH_DB:
+            schema = _nul_or_end(cursor)
+        if capabilities & Capability.PLUGIN_AUTH:
+            plugin = _nul_or_end(cursor)
+        if capabilities & Capability.CONNECT_ATTRS:
+            attributes = cursor.lenenc_bytes() if cursor.remaining else b""
+        return cls(capabilities, max_packet_size, charset, filler, user, auth_response, schema, plugin, attributes)
+
+    def build_ssl_request(self) -> bytes:
+        """Write the SSL request that precedes this login request on an encrypted link."""
+        return _client_header(self.capabilities | Capability.SSL, self.max_packet_size, self.charset, self.filler)
+
+    def build(self) -> bytes:
+        """Write the packet's payload."""
+        capabilities = self.capabilities
+        if capabilities & Capability.PLUGIN_AUTH_LENENC_DATA:
+            auth_response = lenenc_bytes(self.auth_response)
+        elif capabilities & Capability.SECURE_CONNECTION:
+            auth_response = bytes((len(self.auth_response),)) + self.auth_response
+        else:
+            auth_response = self.auth_response + b"\0"
+        parts = [
+            _client_header(capabilities, self.max_packet_size, self.charset, self.filler),
+            self.user + b"\0",
+            auth_response,
+        ]
+        if capabilities & Capability.CONNECT_WITH_DB:
+            parts.append((self.schema or b"") + b"\0")
+        if capabilities & Capability.PLUGIN_AUTH:
+            parts.append((self.plugin or b"") + b"\0")
+        if capabilities & Capability.CONNECT_ATTRS:
+            parts.append(lenenc_bytes(self.attributes or b""))
+        return b"".join(parts)
+
+
+def _nul_or_end(cursor: Cursor) -> bytes:
+    """Read a NUL-terminated string whose NUL may be missing at the end of the packet."""
+    rest = cursor.take_rest()
+    text, _, behind = rest.partition(b"\0")
+    cursor.position -= len(behind)
+    return text
+
+
+@dataclass(frozen=True)
+class ChangeUser:
+    """``COM_CHANGE_USER``: log in anew on an open link. ``rest`` is what follows the plugin's name (the attributes)."""
+
+    user: bytes
+    auth_response: bytes = field(repr=False)  # with some plugins, the password itself
+    schema: bytes
+    charset: int | None
+    plugin: bytes | None
+    rest: bytes
+
+    @classmethod
+    def parse(cls, payload: bytes, capabilities: Capability) -> Self:
+        """Read the command of a client that has logged in with ``capabilities``."""
+        cursor = Cursor(payload, 1)
+        user = cursor.nul_bytes()
+        if capabilities & Capability.SECURE_CONNECTION:
+            auth_response = cursor.take(cursor.integer(1))
+        else:
+            auth_response = cursor.nul_bytes()
+        schema = _nul_or_end(cursor)
+        charset = cursor.integer(2) if cursor.remaining >= 2 else None
+        plugin = _nul_or_end(cursor) if charset is not None and capabilities & Capability.PLUGIN_AUTH else None
+        return cls(user, auth_response, schema, charset, plugin, cursor.take_rest())
+
+    def build(self, capabilities: Capability) -> bytes:
+        """Write the command's payload for a link that has logged in with ``capabilities``."""
+        parts = [bytes((CommandCode.CHANGE_USER,)), self.user + b"\0"]
+        if capabilities & Capability.SECURE_CONNECTION:
+            parts.append(bytes((len(self.auth_response),)) + self.auth_response)
+        else:
+            parts.append(self.auth_response + b"\0")
+        parts.append(self.schema + b"\0")
+        if self.charset is not None:
+            parts.append(self.charset.to_bytes(2, "little"))
+        if self.plugin is not None:
+            parts.append(self.plugin + b"\0")
+        return b"".join((*parts, self.rest))
+
+
+@dataclass(frozen=True)
+class AuthSwitch:
+    """``AuthSwitchRequest``: the server wants another authentication plugin, with a scramble of its own."""
+
+    plugin: bytes
+    nonce: bytes
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """Read a packet that begins with 0xFE."""
+        cursor = Cursor(payload, 1)
+        return cls(cursor.nul_bytes(), cursor.take_rest().removesuffix(b"\0"))
+
+    def build(self) -> bytes:
+        """Write the packet's payload."""
+        return bytes((EOF_BYTE,)) + self.plugin + b"\0" + self.nonce + b"\0"
