@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import packets
+from protocol import handshake, packets
 from protocol.constants import Capability
 from protocol.errors import MalformedPacket
 from protocol.handshake import AuthSwitch, ChangeUser, Greeting, LoginRequest
@@ -441,5 +441,6 @@ def test_the_summary_agrees_with_the_whole(payload: bytes, mutations: list[tuple
 
 
 def test_every_packet_has_a_parser_under_test() -> None:
-    with_parse = {name for name, value in vars(packets).items() if inspect.isclass(value) and hasattr(value, "parse")}
+    classes = vars(handshake) | vars(packets)
+    with_parse = {name for name, value in classes.items() if inspect.isclass(value) and hasattr(value, "parse")}
     assert with_parse == {"Greeting", "LoginRequest", "ChangeUser", "AuthSwitch", "Err", "Ok", "PrepareOk"}
