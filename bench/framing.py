@@ -18,7 +18,7 @@ from protocol.command import CommandReader
 from protocol.constants import MAX_FRAME_PAYLOAD, Capability, CommandCode
 from protocol.framing import build_packet, first_packet
 from protocol.reply import ReplyTracker
-from protocol.session_track import SessionTracker
+from protocol.memory import SessionMemory
 from protocol.wire import lenenc_bytes, lenenc_integer
 
 CHUNK_BYTES = 256 * 1024
@@ -86,8 +86,10 @@ def cases() -> Iterable[Case]:
     yield _first_packet("first_packet of 16 MiB", build_packet(bytes(MAX_FRAME_PAYLOAD + 1000), 0))
 
 
-def _tracker(capabilities: Capability) -> ReplyTracker:
-    return ReplyTracker(capabilities, SessionTracker(client_listens=False))
+def _walkers(capabilities: Capability) -> tuple[CommandReader, ReplyTracker]:
+    memory = SessionMemory(client_listens=False, multi_statements=False, keeps_definitions=False)
+    tracker = ReplyTracker(capabilities, memory)
+    return CommandReader(tracker, memory, capabilities, LIMIT_BYTES), tracker
 
 
 def _chunks(data: bytes) -> list[bytes]:
@@ -95,8 +97,7 @@ def _chunks(data: bytes) -> list[bytes]:
 
 
 def _commands(name: str, data: bytes, packets: int) -> Case:
-    tracker = _tracker(Capability(0))
-    reader = CommandReader(tracker, LIMIT_BYTES)
+    reader, tracker = _walkers(Capability(0))
     chunks = _chunks(data)
 
     def run() -> None:
@@ -120,8 +121,7 @@ def _replies(name: str, row_bytes: int, rows: int, capabilities: Capability) -> 
         sequence_id = (sequence_id + 1 + len(payload) // MAX_FRAME_PAYLOAD) & 0xFF
     data = b"".join(packets)
     chunks = _chunks(data)
-    tracker = _tracker(capabilities)
-    reader = CommandReader(tracker, LIMIT_BYTES)
+    reader, tracker = _walkers(capabilities)
 
     def run() -> None:
         reader.expect_reply(CommandCode.QUERY)

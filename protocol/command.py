@@ -5,7 +5,12 @@ Theory of operation
 ``CommandReader`` walks over what the client has sent and says how much of it may go to the server as it is. It stops in
 front of a packet that needs a decision (``decision``) and stays there until the one who decided has taken that packet
 out of the stream. A packet is let through when it is whole, so that a client that stalls in the middle of a command
-does not leave the server waiting; one of more than ``STREAM_ABOVE`` bytes goes out as it comes.
+does not leave the server waiting; one of more than ``STREAM_ABOVE`` bytes goes out as it comes, once so many have come.
+A few bytes of what goes out may have to be changed (:meth:`CommandReader.edited`): the ids of prepared statements and
+of threads, where a new link has others than the client knows.
+
+What a command may do to the session is noted for the session's memory, and the command itself is kept until it has been
+answered, for the case that the link is lost before.
 
 The limit: a server with ``max_allowed_packet`` and ``net_buffer_length`` accepts payloads of fewer than
 ``max(max_allowed_packet, net_buffer_length)`` bytes and drops the link at the header of a larger one. Source:
@@ -13,17 +18,31 @@ The limit: a server with ``max_allowed_packet`` and ``net_buffer_length`` accept
 shows its size in its header; a packet of several frames has to be collected first, since only its last header tells.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from struct import Struct
 
-from protocol.constants import HEADER_LENGTH, MAX_FRAME_PAYLOAD, CommandCode
-from protocol.errors import OutOfSync
+from protocol.constants import HEADER_LENGTH, MAX_FRAME_PAYLOAD, Capability, CommandCode, Status
+from protocol.edits import Edit, apply_edits
+from protocol.errors import MalformedPacket, OutOfSync
+from protocol.holds import Hold, HoldKind
+from protocol.memory import (
+    Executing,
+    Explained,
+    Fetching,
+    Note,
+    Preparing,
+    Resetting,
+    SessionMemory,
+    SettingOption,
+)
+from protocol.prepared import NO_STATEMENT_ID, PreparedStatement, find_types, keep_types
 from protocol.reply import STREAM_ABOVE, Expected, ReplyKind, ReplyTracker, Stage
-from protocol.statement import sets_wait_timeout_unreported
+from protocol.sql import text_start
+from protocol.statement import Kind, classify, find_kill, is_plain
 
 _HEADER_AND_FIRST = Struct("<IB").unpack_from
-_STATEMENT_ID = Struct("<I").unpack_from
 
 #: The answers to commands that do not get the ordinary OK or ERR.
 _REPLY_KINDS: dict[int, ReplyKind] = {
@@ -50,20 +69,43 @@ _NO_COMMAND = 0
 # Looked up for every command, and an enum's own attributes take their time.
 _LOCAL_INFILE = Stage.LOCAL_INFILE
 _TUNNEL = Stage.TUNNEL
+_QUERY = int(CommandCode.QUERY)
 
 _STOPPED_AT = frozenset({CommandCode.QUIT, CommandCode.CHANGE_USER, CommandCode.RESET_CONNECTION})
-_WITH_TEXT = frozenset({CommandCode.QUERY, CommandCode.STMT_PREPARE})
 _WITH_STATEMENT_ID = frozenset(
     {
         CommandCode.STMT_EXECUTE,
+        CommandCode.STMT_BULK_EXECUTE,
         CommandCode.STMT_SEND_LONG_DATA,
-        CommandCode.STMT_RESET,
         CommandCode.STMT_CLOSE,
+        CommandCode.STMT_RESET,
+        CommandCode.STMT_FETCH,
     }
 )
-_FORGETS_LONG_DATA = frozenset({CommandCode.STMT_RESET, CommandCode.STMT_CLOSE})
-#: Where a statement's id ends in such a command: frame header, command byte, four bytes.
+_EXECUTIONS = frozenset({CommandCode.STMT_EXECUTE, CommandCode.STMT_BULK_EXECUTE})
+#: Those that leave something for the session's memory, or in which an id may have to be changed.
+_NOTED = _WITH_STATEMENT_ID | {
+    CommandCode.STMT_PREPARE,
+    CommandCode.SET_OPTION,
+    CommandCode.INIT_DB,
+    CommandCode.PROCESS_KILL,
+}
+#: Where a command's first four bytes end: frame header, command byte, the id that many commands begin with.
 _ID_END = HEADER_LENGTH + 1 + 4
+#: MariaDB takes it for the statement that was prepared last.
+_LAST_PREPARED_ID = 0xFFFFFFFF
+
+#: The types of an execution's parameters stand within so many bytes of it.
+_TYPES_WITHIN_BYTES = 512 * 1024
+
+#: So much of a command that was collected has to be known when it goes out.
+HELD_BEGINNING = _TYPES_WITHIN_BYTES
+
+#: What the rest of a statement that is passed on as it comes must not hide, in lower case.
+_LARGE_NEEDLES = (b":=", b"into @", b"_lock(")
+_LONGEST_NEEDLE = max(map(len, _LARGE_NEEDLES))
+
+_NO_BACKSLASH_ESCAPES = int(Status.NO_BACKSLASH_ESCAPES)
 
 
 def reply_kind(code: int) -> ReplyKind:
@@ -71,8 +113,8 @@ def reply_kind(code: int) -> ReplyKind:
     return _REPLY_KINDS.get(code, ReplyKind.STATUS)
 
 
-#: The reply to each command of one frame.
-_EXPECTED = tuple(Expected(code, reply_kind(code), 1) for code in range(256))
+_KINDS = tuple(reply_kind(code) for code in range(256))
+_NO_REPLY = ReplyKind.NONE
 
 
 class Verdict(Enum):
@@ -82,6 +124,7 @@ class Verdict(Enum):
     COLLECT = auto()  # several frames: only the whole packet shows whether it is too large
     LOCAL_FILE_TOO_LARGE = auto()  # a piece of a local file, to be cut into smaller ones
     CARRY_OUT = auto()  # the guard itself has a part in this command
+    EXAMINE = auto()  # something has been lost with a link, and the client may be about to meet it
     OUT_OF_SYNC = auto()  # not what the protocol allows here: the next take() raises it, what is in front of it counts
     QUIT = auto()
 
@@ -95,21 +138,44 @@ class Decision:
     statement_id: int | None = None
 
 
+def _same_thread(thread_id: int) -> int:
+    return thread_id
+
+
 class CommandReader:
     """Walks the client's stream; one for each server link, together with that link's reply tracker."""
 
-    def __init__(self, tracker: ReplyTracker, limit: int) -> None:
-        """``limit`` is the smallest payload length, in bytes, that the server refuses."""
+    def __init__(
+        self,
+        tracker: ReplyTracker,
+        memory: SessionMemory,
+        capabilities: Capability,
+        limit: int,
+        current_thread: Callable[[int], int] = _same_thread,
+    ) -> None:
+        """``limit`` is the smallest payload length, in bytes, that the server refuses.
+
+        ``current_thread`` gives the id that a thread has now, by the id that clients know.
+        """
         self.limit = limit
         #: Set where the reader has stopped; the one who takes that packet out of the stream sets it back to None.
         self.decision: Decision | None = None
-        #: The client has set wait_timeout by a form of SET that the server does not report.
-        self.wait_timeout_set = False
-        #: Statements with a refused piece of long data: id to the size of that piece's payload, in bytes.
-        self.refused_long_data: dict[int, int] = {}
+        #: Whether to stop at every command that has an answer.
+        self.examines = False
+        #: Whether the next command has been examined and may pass.
+        self.has_examined = False
         self._tracker = tracker
+        self._memory = memory
+        self._has_attributes = bool(capabilities & Capability.QUERY_ATTRIBUTES)
+        self._current_thread = current_thread
         #: Bytes of the current frame that are still to come, while its beginning has gone out already.
         self.unsent = 0
+        #: Bytes of commands without an answer behind the last one that has one.
+        self.trailing = 0
+        #: What has to be changed in the bytes that :meth:`take` has let through.
+        self.edits: list[Edit] = []
+        self._is_large_query = False
+        self._tail = b""
 
     def __repr__(self) -> str:
         return f"<CommandReader limit {self.limit}, {self.decision or 'no decision pending'}>"
@@ -123,7 +189,8 @@ class CommandReader:
         """Walk over what the client has sent; return how many bytes of it may go to the server now.
 
         Replies to the commands among them are announced to the reply tracker. Bring the other bytes again, with more
-        behind them, unless :attr:`decision` says that somebody has to act first.
+        behind them, unless :attr:`decision` says that somebody has to act first. Where :attr:`edits` is not empty,
+        :meth:`edited` gives what is to go out.
 
         Raises:
             OutOfSync: the sequence id of the first packet in ``data`` is not the one that the protocol asks for, or
@@ -131,7 +198,11 @@ class CommandReader:
         """
         end = len(data)
         position = min(self.unsent, end)
-        self.unsent -= position
+        if position:
+            self.unsent -= position
+            if self._is_large_query:
+                self._search_rest(data[:position])
+                self._is_large_query = self.unsent > 0
         tracker = self._tracker
         while end - position >= HEADER_LENGTH or tracker.stage is _TUNNEL:
             if tracker.stage is _TUNNEL:
@@ -145,13 +216,40 @@ class CommandReader:
             position += step
         return position
 
-    def expect_reply(self, code: int, sequence_id: int = 1) -> None:
+    def edited(self, data: bytes) -> bytes:
+        """Make the changes that are due in the bytes that :meth:`take` has let through."""
+        changed = apply_edits(data, self.edits)
+        self.edits.clear()
+        return changed
+
+    def expect_reply(self, code: int, sequence_id: int = 1, note: Note | None = None) -> None:
         """Announce the reply to a command that goes out; its first packet will have ``sequence_id``."""
-        self._tracker.expect(Expected(code, reply_kind(code), sequence_id))
+        self.trailing = 0
+        self._tracker.expect(Expected(code, reply_kind(code), sequence_id, note))
+
+    def expect_held(self, code: int, beginning: bytes, sequence_id: int) -> bytes:
+        """Announce the reply to a command that was collected and goes out now; see :meth:`expect_reply`.
+
+        ``beginning`` are the first :data:`HELD_BEGINNING` bytes of its payload. Returns what is to go out in their
+        place; show what follows to :meth:`look_through`.
+        """
+        data = bytes(HEADER_LENGTH) + beginning
+        note: Note | None = None
+        self._is_large_query = code == _QUERY
+        if code == _QUERY:
+            note = self._note_query(data, 0, len(data), is_large=True)
+        elif code in _NOTED:
+            note = self._note_command(code, data, 0, len(data), len(data))
+        self.expect_reply(code, sequence_id, note)
+        return self.edited(data)[HEADER_LENGTH:]
+
+    def look_through(self, piece: bytes) -> None:
+        """Look at a piece of a command that was collected."""
+        if self._is_large_query:
+            self._search_rest(piece)
 
     def _take_command(self, data: bytes, position: int, end: int) -> int:
         """Judge the command at ``position``; return how many bytes go out, 0 to wait for more or for a decision."""
-        tracker = self._tracker
         available = end - position
         if available == HEADER_LENGTH:
             if any(data[position : position + 3]):
@@ -171,20 +269,33 @@ class CommandReader:
         if not length:
             code = _NO_COMMAND
         is_ordinary = length < self.limit and length < MAX_FRAME_PAYLOAD and code not in _STOPPED_AT
-        if (not is_ordinary or self.refused_long_data) and not self._may_pass(code, length, data, position):
+        if (not is_ordinary or self.examines) and not self._may_pass(code, length, data, position):
             return 0
-        # A SET is short. To search what is streamed would cost, and find only what happens to be here already.
-        if (
-            code in _WITH_TEXT
-            and length <= STREAM_ABOVE
-            and sets_wait_timeout_unreported(data, position, position + whole)
-        ):
-            self.wait_timeout_set = True
-        tracker.expect(_EXPECTED[code])
-        if available < whole:
-            self.unsent = whole - available
-            return available
-        return whole
+        if available < STREAM_ABOVE < length and (code == _QUERY or code in _NOTED):
+            return 0  # what it is taken for must not depend on how the stream is cut
+        return self._let_pass(code, data, position, min(available, whole), whole)
+
+    def _let_pass(self, code: int, data: bytes, position: int, sent: int, whole: int) -> int:
+        """Take down what is to be known of a command; return how many bytes of it go out, 0 to wait as above."""
+        note: Note | None = None
+        if code == _QUERY:
+            note = self._note_query(data, position, sent, is_large=whole > HEADER_LENGTH + STREAM_ABOVE)
+            self._is_large_query = sent < whole
+        elif code in _NOTED:
+            if whole >= _ID_END and not self._may_execute(code, data, position):
+                return 0
+            note = self._note_command(code, data, position, sent, whole)
+            if note is _WAIT:
+                return 0
+        kind = _KINDS[code]
+        if kind is _NO_REPLY:
+            self.trailing += whole
+        else:
+            self.trailing = 0
+            packet = data[position : position + whole] if sent == whole else None
+            self._tracker.expect(Expected(code, kind, 1, note, packet))
+        self.unsent = whole - sent
+        return sent
 
     def _may_pass(self, code: int, length: int, data: bytes, position: int) -> bool:
         """Judge an unusual command; where it may not pass, the decision is set, unless more bytes are needed for it."""
@@ -192,22 +303,159 @@ class CommandReader:
         if code in _WITH_STATEMENT_ID and length >= _ID_END - HEADER_LENGTH:
             if len(data) - position < _ID_END:
                 return False
-            (statement_id,) = _STATEMENT_ID(data, position + HEADER_LENGTH + 1)
-        is_refused = statement_id in self.refused_long_data
+            statement_id = _id_at(data, position)
+        # What has been examined is this packet, wherever it goes from here.
+        has_examined, self.has_examined = self.has_examined, False
         if length >= self.limit:
             verdict = Verdict.TOO_LARGE
         elif code == CommandCode.QUIT:
             verdict = Verdict.QUIT
-        elif code in _STOPPED_AT or (is_refused and code == CommandCode.STMT_EXECUTE):
+        elif code in _STOPPED_AT:
             verdict = Verdict.CARRY_OUT
+        elif self.examines and not has_examined and reply_kind(code) is not ReplyKind.NONE:
+            verdict = Verdict.EXAMINE
         elif length == MAX_FRAME_PAYLOAD:
+            if not self._may_execute(code, data, position):
+                return False
             verdict = Verdict.COLLECT
         else:
-            if code in _FORGETS_LONG_DATA and statement_id is not None:
-                self.refused_long_data.pop(statement_id, None)
             return True
         self.decision = Decision(verdict, code, statement_id)
         return False
+
+    def _may_execute(self, code: int, data: bytes, position: int) -> bool:
+        """Tell whether the statement that a command names may be executed; where not, the decision is set."""
+        if code not in _EXECUTIONS or len(data) - position < _ID_END:
+            return True
+        statement_id = _id_at(data, position)
+        prepared = self._memory.statements.get(statement_id)
+        if prepared is None or (prepared.refused_size is None and not prepared.broken):
+            return True
+        self.decision = Decision(Verdict.CARRY_OUT, code, statement_id)
+        return False
+
+    def _note_query(self, data: bytes, position: int, sent: int, *, is_large: bool) -> Note | None:
+        """Find out what a COM_QUERY does to the session, as far as its text tells."""
+        start = position + HEADER_LENGTH + 1
+        stop = position + (STREAM_ABOVE if is_large else sent)
+        if self._has_attributes:
+            behind = text_start(data, start, stop)
+            if behind is None:
+                if is_large:
+                    self._hold_for_large_statement()  # its text begins further on, where it is not looked for
+                return None
+            start = behind
+        if is_large:
+            self._tail = b""
+            self._search_rest(data[start : position + sent])
+        elif is_plain(data, start, stop):
+            return None
+        text = data[start:stop]
+        statement = classify(text, backslash_escapes=not self._tracker.status & _NO_BACKSLASH_ESCAPES)
+        effects = statement.effects
+        if statement.kind is Kind.OTHER:
+            self._memory.doubt_insert_id()  # a procedure may have inserted something
+        if is_large:
+            return effects and replace(effects, explains_change=False)
+        kill = find_kill(text)
+        if kill is not None and (thread_id := self._current_thread(kill.thread_id)) != kill.thread_id:
+            new = text[: kill.start] + str(thread_id).encode() + text[kill.stop :]
+            self._resize(data, position, len(new) - len(text))
+            self.edits.append(Edit(start, stop, new))
+        return effects
+
+    def _search_rest(self, piece: bytes) -> None:
+        """Search a statement that goes out as it comes for what it may do to the session."""
+        text = (self._tail + piece).lower()
+        self._tail = text[-_LONGEST_NEEDLE:]
+        if any(needle in text for needle in _LARGE_NEEDLES):
+            self._hold_for_large_statement()
+
+    def _hold_for_large_statement(self) -> None:
+        self._memory.hold(Hold(HoldKind.UNSETTLED, f"what a statement of more than {STREAM_ABOVE} bytes may have set"))
+
+    def _note_command(self, code: int, data: bytes, position: int, sent: int, whole: int) -> "Note | None":
+        """Find out what another command does to the session, and change the ids in it that the server does not know.
+
+        Returns the note for it, or :data:`_WAIT` where more bytes are needed.
+        """
+        if code == CommandCode.STMT_PREPARE:
+            is_large = whole > HEADER_LENGTH + STREAM_ABOVE
+            text = data[position + HEADER_LENGTH + 1 : position + (STREAM_ABOVE if is_large else sent)]
+            escapes = not self._tracker.status & _NO_BACKSLASH_ESCAPES
+            return Preparing(None if is_large else text, classify(text, backslash_escapes=escapes))
+        if code == CommandCode.SET_OPTION and whole > HEADER_LENGTH + 1:
+            return SettingOption(multi_statements=data[position + HEADER_LENGTH + 1] == 0)
+        if code == CommandCode.INIT_DB:
+            return Explained()
+        if whole < _ID_END:
+            return None
+        if code == CommandCode.PROCESS_KILL:
+            self._change_id(data, position, self._current_thread(_id_at(data, position)))
+            return None
+        return self._note_statement(code, data, position, sent, whole)
+
+    def _note_statement(self, code: int, data: bytes, position: int, sent: int, whole: int) -> Note | None:
+        """Do :meth:`_note_command` for a command that names a prepared statement."""
+        memory = self._memory
+        client_id = _id_at(data, position)
+        if client_id == _LAST_PREPARED_ID:
+            payload = data[position + HEADER_LENGTH : position + min(sent, STREAM_ABOVE)]
+            return Executing(None, payload) if code in _EXECUTIONS else None
+        prepared = memory.statements.get(client_id)
+        if prepared is None:
+            if any(client_id == other.server_id for other in memory.statements.values()):
+                # On this link, the id that the client has no statement for is that of another statement.
+                self._change_id(data, position, NO_STATEMENT_ID)
+            return None
+        if code in _EXECUTIONS:
+            return self._note_execution(prepared, data, position, sent, whole)
+        self._change_id(data, position, prepared.server_id)
+        match code:
+            case CommandCode.STMT_SEND_LONG_DATA:
+                prepared.has_long_data = True
+            case CommandCode.STMT_CLOSE:
+                memory.forget_statement(client_id)
+            case CommandCode.STMT_RESET:
+                prepared.refused_size = None
+                return Resetting(prepared)
+            case CommandCode.STMT_FETCH:
+                return Fetching(prepared)
+        return None
+
+    def _note_execution(
+        self, prepared: PreparedStatement, data: bytes, position: int, sent: int, whole: int
+    ) -> Note | None:
+        """Remember the types of the parameters, or put them in where the client relies on the server to know them."""
+        begin = position + HEADER_LENGTH
+        payload = data[begin : position + sent]
+        try:
+            block = find_types(payload, prepared.parameters, has_attributes=self._has_attributes)
+        except MalformedPacket:
+            if sent < whole and sent < _TYPES_WITHIN_BYTES:
+                return _WAIT
+            block = None
+        if keep_types(prepared, payload, block) or not prepared.lacks_types or not prepared.types:
+            block = None
+        length = whole - HEADER_LENGTH + len(prepared.types)
+        # Where they do not fit, the server says that it does not know them.
+        if block is not None and (block.form != prepared.types_form or length >= min(self.limit, MAX_FRAME_PAYLOAD)):
+            block = None
+        if block is not None:
+            self._resize(data, position, len(prepared.types))
+        self._change_id(data, position, prepared.server_id)
+        if block is not None:
+            self.edits.append(Edit(begin + block.flag, begin + block.flag + 1, bytes((block.flagged,))))
+            self.edits.append(Edit(begin + block.start, begin + block.start, prepared.types))
+        return Executing(prepared)
+
+    def _change_id(self, data: bytes, position: int, to: int) -> None:
+        if _id_at(data, position) != to:
+            self.edits.append(Edit(position + _ID_END - 4, position + _ID_END, to.to_bytes(4, "little")))
+
+    def _resize(self, data: bytes, position: int, by: int) -> None:
+        length = int.from_bytes(data[position : position + 3], "little") + by
+        self.edits.append(Edit(position, position + 3, length.to_bytes(3, "little")))
 
     def _take_file(self, data: bytes, position: int, end: int) -> int:
         """Judge a piece of a local file at ``position``, as :meth:`_take_command` does a command."""
@@ -229,3 +477,12 @@ class CommandReader:
             self.unsent = whole - available
             return available
         return whole
+
+
+def _id_at(data: bytes, position: int) -> int:
+    """Read the id that the command whose frame begins at ``position`` begins with."""
+    return int.from_bytes(data[position + _ID_END - 4 : position + _ID_END], "little")
+
+
+#: In place of a note: the command cannot be judged before more of it has come.
+_WAIT = Explained()

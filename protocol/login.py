@@ -10,6 +10,7 @@ server ask for the password itself; towards the server we speak the plugin that 
 
 import secrets
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
@@ -18,6 +19,7 @@ from protocol.constants import EOF_BYTE, ERR_BYTE, OK_BYTE, Capability, ErrorCod
 from protocol.errors import MalformedPacket, OutOfSync, Refusal, ServerError
 from protocol.handshake import AuthSwitch, ChangeUser, Greeting, LoginRequest
 from protocol.packets import Err
+from protocol.wire import Cursor
 
 _MORE_DATA_BYTE = 0x01
 _NEXT_FACTOR_BYTE = 0x02
@@ -174,6 +176,16 @@ def upstream_request(client: LoginRequest, server: Greeting) -> LoginRequest:
     ours = (_NEEDED | _WANTED) & server.capabilities
     capabilities = client.capabilities & _FORWARDED | ours
     return replace(client, capabilities=capabilities)
+
+
+def changed_login(login: LoginRequest, change: ChangeUser) -> LoginRequest:
+    """Make the login request with which one would be what COM_CHANGE_USER has made of a session."""
+    charset = login.charset if change.charset is None else change.charset & 0xFF
+    attributes = login.attributes
+    if attributes is not None and change.rest:
+        with suppress(MalformedPacket):  # what nobody can read is not worth a session
+            attributes = Cursor(change.rest).lenenc_bytes()
+    return replace(login, user=change.user, schema=change.schema or None, charset=charset, attributes=attributes)
 
 
 def log_in(request: LoginRequest, password: bytes, server: Greeting, *, tls: bool, private: bool) -> Dialogue[bytes]:

@@ -93,12 +93,12 @@ class Ok:
         return b"".join(parts)
 
 
-def ok_summary(payload: bytes) -> tuple[int, int]:
-    """Read the affected rows and the status flags of an OK packet: most replies need no more, and this is faster."""
+def ok_summary(payload: bytes) -> tuple[int, int, int, int]:
+    """Read affected rows, last insert id, status flags and warnings of an OK packet, faster than the whole of it."""
     if len(payload) >= _SHORTEST_OK and payload[1] < 0xFB and payload[2] < 0xFB:
-        return payload[1], payload[3] | payload[4] << 8
+        return payload[1], payload[2], payload[3] | payload[4] << 8, payload[5] | payload[6] << 8
     ok = Ok.parse(payload)
-    return ok.affected_rows, ok.status
+    return ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings
 
 
 @dataclass(frozen=True)

@@ -32,13 +32,15 @@ from protocol.constants import (
     MAX_FRAME_PAYLOAD,
     OK_BYTE,
     Capability,
+    CommandCode,
     ErrorCode,
     Status,
 )
+from protocol.edits import Edit, apply_edits
 from protocol.errors import MalformedPacket, OutOfSync, ProtocolError
 from protocol.framing import build_packet
+from protocol.memory import Note, Preparing, SessionMemory
 from protocol.packets import Err, Ok, PrepareOk, ok_summary
-from protocol.session_track import SessionTracker
 from protocol.wire import Cursor
 
 #: Rows and commands with a payload above this many bytes are passed on as they come instead of being collected first.
@@ -49,8 +51,14 @@ _EOF_BELOW = 9
 
 # Plain integers: the operators of enum members are many times slower, and these are needed for every reply.
 _MORE_RESULTS = int(Status.MORE_RESULTS)
+_CURSOR_EXISTS = int(Status.CURSOR_EXISTS)
 _SESSION_STATE_CHANGED = int(Status.SESSION_STATE_CHANGED)
 _OUT_PARAMS_AND_MORE = int(Status.PS_OUT_PARAMS | Status.MORE_RESULTS)
+#: What a read has for status where it is run again that it would not have had.
+_RERUN_STATUS = int(Status.IN_TRANSACTION | Status.IN_TRANSACTION_READ_ONLY)
+
+#: ROW_COUNT() behind a result set.
+_NO_ROW_COUNT = -1
 
 #: Reads a frame's length and sequence id as one integer, and the first byte of its payload.
 _HEADER_AND_FIRST = Struct("<IB").unpack_from
@@ -101,25 +109,23 @@ _FIRST_STAGE = {
 
 
 class Expected(NamedTuple):
-    """A reply that the server owes: to which command, of which shape, and the sequence id of its first packet."""
+    """A reply that the server owes: to which command, of which shape, and the sequence id of its first packet.
+
+    ``note`` is for the session's memory, once the command has been answered. ``packet`` is the command as the client
+    has sent it; None where it was passed on as it came, and is not kept.
+    """
 
     command: int
     kind: ReplyKind
     sequence_id: int
-
-
-class _Edit(NamedTuple):
-    """What the client is to see in place of the bytes from ``start`` to ``stop``."""
-
-    start: int
-    stop: int
-    shown: bytes
+    note: Note | None = None
+    packet: bytes | None = None
 
 
 class ReplyTracker:
     """Walks the server's stream; one for each server link."""
 
-    def __init__(self, capabilities: Capability, session_tracker: SessionTracker) -> None:
+    def __init__(self, capabilities: Capability, memory: SessionMemory) -> None:
         """Track a link on which client and server have agreed on ``capabilities``."""
         self.stage = Stage.IDLE
         #: The replies that are owed; the first one is the one that comes now.
@@ -130,13 +136,19 @@ class ReplyTracker:
         self.reply_begun = False
         #: Server status flags, as of the last packet that had them.
         self.status = 0
-        #: Whether ROW_COUNT() is known to be 0, which is what COM_PING would make of it.
-        self.row_count_is_zero = True
+        #: What ROW_COUNT() is, where that is known.
+        self.row_count: int | None = 0
+        #: Whether the last statement has left warnings or an error to look at.
+        self.left_warnings = False
+        #: While a read is run again: what to say in place of the server's word that it is none.
+        self.rerun_refusal: bytes | None = None
         #: The ERR packet with which the server ended the link unasked; the client has not seen it.
         self.farewell: Err | None = None
+        #: Whether it was in place of the answer to a command.
+        self.is_refused = False
         #: Why the packet at which :meth:`take` has stopped cannot be understood; the next call raises it.
         self.broken: ProtocolError | None = None
-        self._session_tracker = session_tracker
+        self._memory = memory
         self._deprecates_eof = bool(capabilities & Capability.DEPRECATE_EOF)
         # With DEPRECATE_EOF an OK packet ends the rows, and the text in it may have any length that fits in a frame.
         self._rows_end_below = MAX_FRAME_PAYLOAD if self._deprecates_eof else _EOF_BELOW
@@ -180,6 +192,14 @@ class ReplyTracker:
         self._unseen = 0
         self._continued = False
 
+    def answer_instead(self) -> None:
+        """Take note that the guard has answered the first of the commands that the server owes a reply to."""
+        self.expected.popleft()
+        if self.expected:
+            self._begin_reply()
+        else:
+            self.abandon()
+
     def local_file_sent(self) -> None:
         """Go on behind the client's file, the packets of which have been counted in :attr:`sequence_id`."""
         self.stage = Stage.RESULT
@@ -199,10 +219,10 @@ class ReplyTracker:
         end = len(data)
         position = min(self._unseen, end)
         self._unseen -= position
-        edits: list[_Edit] = []
+        edits: list[Edit] = []
         position = self._walk(data, position, end, edits)
         if edits:
-            return _edit(data[:position], edits), position
+            return apply_edits(data[:position], edits), position
         return (data if position == end else data[:position]), position
 
     def _begin_reply(self) -> None:
@@ -211,8 +231,10 @@ class ReplyTracker:
         self.sequence_id = expected.sequence_id
         self.reply_begun = False
 
-    def _end_reply(self) -> None:
-        self.expected.popleft()
+    def _end_reply(self, *, failed: bool = False) -> None:
+        note = self.expected.popleft().note
+        if note is not None:
+            self._memory.end_command(note, self.status, failed=failed)
         if self.expected:
             self._begin_reply()
         else:
@@ -220,9 +242,9 @@ class ReplyTracker:
             self.sequence_id = 0
             self.reply_begun = False
 
-    def _end_result(self, status: int) -> None:
+    def _end_result(self, status: int, row_count: int | None = None) -> None:
         self.status = status
-        self.row_count_is_zero = False
+        self.row_count = row_count
         more = status & _MORE_RESULTS or self._out_params_more
         self._out_params_more = False
         if more and self.expected[0].kind is ReplyKind.RESULTS:
@@ -230,7 +252,7 @@ class ReplyTracker:
         else:
             self._end_reply()
 
-    def _walk(self, data: bytes, position: int, end: int, edits: list[_Edit]) -> int:
+    def _walk(self, data: bytes, position: int, end: int, edits: list[Edit]) -> int:
         """Walk from ``position`` over all that can be given out; return where it ends."""
         try:
             # An empty frame has no first byte, but no reply ends with one: the next packet's header is read instead.
@@ -250,7 +272,7 @@ class ReplyTracker:
             self.broken = error
         return position
 
-    def _pass_packet(self, data: bytes, position: int, end: int, edits: list[_Edit]) -> int:
+    def _pass_packet(self, data: bytes, position: int, end: int, edits: list[Edit]) -> int:
         """Read the packet at ``position``; return where it ends, or ``position`` if it is not whole yet."""
         header, first = _HEADER_AND_FIRST(data, position)
         length = header & MAX_FRAME_PAYLOAD
@@ -275,7 +297,7 @@ class ReplyTracker:
                 self.reply_begun = begun
                 raise
         if shown is not payload:
-            edits.append(_Edit(position, stop, b"" if shown is None else build_packet(shown, sequence_id)))
+            edits.append(Edit(position, stop, b"" if shown is None else build_packet(shown, sequence_id)))
         return stop
 
     def _pass_rows(self, data: bytes, position: int, end: int) -> int:
@@ -333,13 +355,22 @@ class ReplyTracker:
         if self._is_farewell(sequence_id):
             self.farewell = Err.parse(payload)
             return None
-        is_report = self._reports_progress and Err.parse(payload).code == ErrorCode.PROGRESS_REPORT
+        code = _error_code(payload)
+        if code == ErrorCode.SERVER_SHUTDOWN:
+            # The end of the link follows; what became of the command is for recovery to say.
+            self.farewell = Err.parse(payload)
+            self.is_refused = True
+            return None
         self.sequence_id = (sequence_id + 1) & 0xFF
         self.reply_begun = True
-        if not is_report:
-            self.row_count_is_zero = False
-            self._out_params_more = False
-            self._end_reply()
+        if code == ErrorCode.PROGRESS_REPORT and self._reports_progress:
+            return payload
+        if code == ErrorCode.READ_ONLY_TRANSACTION and self.rerun_refusal is not None:
+            payload = self.rerun_refusal
+        self.row_count = None
+        self.left_warnings = True
+        self._out_params_more = False
+        self._end_reply(failed=True)
         return payload
 
     def _read_unasked(self, payload: bytes) -> bytes:
@@ -348,7 +379,7 @@ class ReplyTracker:
     def _read_status(self, payload: bytes) -> bytes:
         if payload[0] == EOF_BYTE and len(payload) < _EOF_BELOW and not self._deprecates_eof:
             self._end_result(_eof_status(payload))
-            return payload
+            return self._shown_eof(payload)
         if payload[0] not in (OK_BYTE, EOF_BYTE):
             raise MalformedPacket(f"0x{payload[0]:02x} begins neither an OK nor an EOF nor an ERR packet")
         return self._read_ok(payload)
@@ -386,25 +417,33 @@ class ReplyTracker:
 
     def _read_columns_end(self, payload: bytes) -> bytes:
         status = _eof_status(payload)
-        if status & Status.CURSOR_EXISTS:
+        if status & _CURSOR_EXISTS:
             self._end_result(status)  # the rows come by COM_STMT_FETCH
         else:
             # MySQL announces the result behind OUT parameters here, and no more in the EOF that ends the rows.
             self._out_params_more = status & _OUT_PARAMS_AND_MORE == _OUT_PARAMS_AND_MORE
             self.stage = Stage.ROWS
-        return payload
+        return self._shown_eof(payload)
 
     def _read_rows_end(self, payload: bytes) -> bytes:
         if not self._deprecates_eof:
-            self._end_result(_eof_status(payload))
-            return payload
+            status = _eof_status(payload)
+            self._memory.note_result_end(status)
+            self.left_warnings = bool(payload[1] or payload[2])
+            self._end_result(status, _NO_ROW_COUNT)
+            return self._shown_eof(payload)
         shown = self._read_ok(payload)
-        self.row_count_is_zero = False
+        self.row_count = _NO_ROW_COUNT
         return shown
 
     def _read_prepare(self, payload: bytes) -> bytes:
         prepared = PrepareOk.parse(payload)
-        self.row_count_is_zero = False
+        note = self.expected[0].note
+        if isinstance(note, Preparing):
+            client_id = self._memory.note_prepared(note, prepared)
+            if client_id != prepared.statement_id:
+                payload = payload[:1] + client_id.to_bytes(4, "little") + payload[5:]
+        self.row_count = None
         self._count = 0
         for definitions in (prepared.parameters, prepared.columns):
             if definitions:
@@ -415,6 +454,10 @@ class ReplyTracker:
         return payload
 
     def _read_definition(self, payload: bytes) -> bytes:
+        note = self.expected[0].note
+        # The EOFs among them tell how things stand in the session, which says nothing of the statement.
+        if isinstance(note, Preparing) and self._memory.keeps_definitions and payload[0] != EOF_BYTE:
+            note.definitions.append(payload)
         self._count -= 1
         if not self._count:
             self._end_reply()
@@ -422,17 +465,34 @@ class ReplyTracker:
 
     def _read_ok(self, payload: bytes) -> bytes:
         """Read an OK packet, take out of it what the client did not ask for, and end the result."""
-        affected_rows, status = ok_summary(payload)
+        affected_rows, insert_id, status, warnings = ok_summary(payload)
+        if insert_id:
+            self._memory.note_insert_id(insert_id)
         if status & _SESSION_STATE_CHANGED:
             ok = Ok.parse(payload)
-            shown = self._session_tracker.note(ok.state)
-            if shown != ok.state:
+            shown = self._memory.tracked.note(ok.state)
+            self._memory.note_ok(self.expected[0].note)
+            # MySQL sets the flag for some changes that it has no word for.
+            if shown != ok.state or not shown:
                 payload = replace(ok, state=shown).build()
-        # What COM_STMT_RESET and its like do to ROW_COUNT() is not known well enough.
-        is_zero = affected_rows == 0 and self.expected[0].kind is ReplyKind.RESULTS
-        self._end_result(status)
-        self.row_count_is_zero = is_zero
+        if self.rerun_refusal is not None:
+            ok = Ok.parse(payload)
+            payload = replace(ok, status=ok.status & ~_RERUN_STATUS).build()
+        if self.expected[0].kind is ReplyKind.RESULTS:
+            self.left_warnings = warnings > 0
+            self._end_result(status, affected_rows)
+        else:
+            # COM_PING leaves the list of warnings alone. What others do to it, and what COM_STMT_RESET and its like do
+            # to ROW_COUNT(), is not known well enough.
+            self.left_warnings = self.left_warnings or warnings > 0
+            self._end_result(status, 0 if self.expected[0].command == CommandCode.PING else None)
         return payload
+
+    def _shown_eof(self, payload: bytes) -> bytes:
+        """Give the EOF packet that the client is to see."""
+        if self.rerun_refusal is None:
+            return payload
+        return payload[:3] + (_eof_status(payload) & ~_RERUN_STATUS).to_bytes(2, "little")
 
     _STEPS: ClassVar[dict[Stage, Callable[["ReplyTracker", bytes], bytes]]] = {
         Stage.IDLE: _read_unasked,
@@ -448,14 +508,8 @@ class ReplyTracker:
     }
 
 
-def _edit(data: bytes, edits: list[_Edit]) -> bytes:
-    """Make the edits, which are in order, in ``data``."""
-    pieces: list[bytes] = []
-    position = 0
-    for edit in edits:
-        pieces += (data[position : edit.start], edit.shown)
-        position = edit.stop
-    return b"".join((*pieces, data[position:]))
+def _error_code(payload: bytes) -> int:
+    return int.from_bytes(payload[1:3], "little")
 
 
 def _eof_status(payload: bytes) -> int:

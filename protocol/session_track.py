@@ -5,17 +5,87 @@ back the block that the client should see. Source: the manual's page "OK_Packet"
 a STATE_CHANGE entry holds one bare byte, all others nest length-encoded strings.
 """
 
+from collections.abc import Iterable, Mapping
+
 from protocol.constants import SessionTrack
 from protocol.wire import Cursor
 
-#: The variables that the guard has reported beyond those that the client hears of.
-WATCHED_VARIABLES = ("wait_timeout", "session_track_system_variables")
+#: The transaction state of a session that is in no transaction and holds no table locks.
+NO_TRANSACTION = "________"
 
-#: Run on a new link: adds the watched variables to those that the server reports by its own configuration.
-WATCH_STATEMENT = (
-    "SET SESSION session_track_system_variables = "
-    f"CONCAT_WS(',', NULLIF(@@SESSION.session_track_system_variables, ''), '{','.join(WATCHED_VARIABLES)}')"
+#: Not to be reported: what changes with every statement, what lasts for one statement, and what follows the schema.
+_UNWATCHED = frozenset(
+    {
+        "character_set_database",
+        "collation_database",
+        "error_count",
+        "gtid_next",
+        "identity",
+        "insert_id",
+        "last_gtid",
+        "pseudo_thread_id",
+        "rand_seed1",
+        "rand_seed2",
+        "statement_id",
+        "timestamp",
+        "warning_count",
+    }
 )
+
+_MARIADB_NAMES_STATEMENT = (
+    "SELECT variable_name FROM information_schema.system_variables "
+    "WHERE variable_scope LIKE 'SESSION%' AND read_only = 'NO'"
+)
+#: Older versions do not have this table.
+_MYSQL_NAMES_STATEMENT = (
+    "SELECT variable_name FROM performance_schema.variables_metadata "
+    "WHERE variable_scope IN ('SESSION', 'SESSION_ONLY')"
+)
+
+_LIST_VARIABLE = "session_track_system_variables"
+_SCHEMA_VARIABLE = "session_track_schema"
+_CHANGE_VARIABLE = "session_track_state_change"
+_TRANSACTION_VARIABLE = "session_track_transaction_info"
+#: The variables by which a client says what is to be reported. The guard answers for them; the server is never given
+#: the client's values again.
+REPORT_VARIABLES = (_LIST_VARIABLE, _SCHEMA_VARIABLE, _CHANGE_VARIABLE, _TRANSACTION_VARIABLE)
+
+#: What a session reports by the server's own configuration: the values of the variables above.
+OWN_REPORTS_STATEMENT = "SELECT " + ", ".join(f"@@SESSION.{name}" for name in REPORT_VARIABLES)
+
+_TRANSACTION_KINDS = frozenset({SessionTrack.TRANSACTION_CHARACTERISTICS, SessionTrack.TRANSACTION_STATE})
+#: Which kinds of entries a server reports at which value of a variable.
+_KINDS: dict[tuple[str, str], frozenset[SessionTrack]] = {
+    (_TRANSACTION_VARIABLE, "STATE"): frozenset({SessionTrack.TRANSACTION_STATE}),
+    (_TRANSACTION_VARIABLE, "CHARACTERISTICS"): _TRANSACTION_KINDS,
+    **{(_SCHEMA_VARIABLE, on): frozenset({SessionTrack.SCHEMA}) for on in ("ON", "1")},
+    **{(_CHANGE_VARIABLE, on): frozenset({SessionTrack.STATE_CHANGE}) for on in ("ON", "1")},
+}
+
+
+def is_mariadb(version: bytes) -> bool:
+    """Tell by the version in the greeting whether a server is a MariaDB."""
+    return b"MariaDB" in version
+
+
+def names_statements(version: bytes) -> tuple[str, ...]:
+    """Give the statements, to be tried in turn, that list the session's variables; the first column is a name."""
+    if is_mariadb(version):
+        # MariaDB refuses a list with a name in it that it does not know, so the list must be its own.
+        return (_MARIADB_NAMES_STATEMENT,)
+    return (_MYSQL_NAMES_STATEMENT, "SHOW SESSION VARIABLES")
+
+
+def watch_statement(names: Iterable[str]) -> str:
+    """Write the statement, run on a new link, that has the server report all that a new link would have to be given.
+
+    The list is explicit: with ``*``, MySQL reports ``statement_id`` with every statement.
+    """
+    watched = ",".join(sorted({name.lower() for name in names} - _UNWATCHED))
+    return (
+        f"SET SESSION session_track_system_variables = '{watched}', session_track_schema = ON, "
+        "session_track_state_change = ON, session_track_transaction_info = 'CHARACTERISTICS'"
+    )
 
 
 class SessionTracker:
@@ -23,14 +93,45 @@ class SessionTracker:
 
     def __init__(self, *, client_listens: bool) -> None:
         """``client_listens`` says whether the client negotiated CLIENT_SESSION_TRACK."""
-        self.variables: dict[str, str] = {}
         self._client_listens = client_listens
-        self._hidden = frozenset(WATCHED_VARIABLES)
+        self.reset()
 
     def reset(self) -> None:
         """Forget everything, as the server does at COM_RESET_CONNECTION and COM_CHANGE_USER."""
-        self.variables.clear()
-        self._hidden = frozenset(WATCHED_VARIABLES)
+        #: Values of the variables that have been changed, the one changed last at the end.
+        self.variables: dict[str, str] = {}
+        self.schema = b""
+        #: SQL that makes the next transaction what the client has asked it to be; empty if it is an ordinary one.
+        self.characteristics = ""
+        self.transaction_state = NO_TRANSACTION
+        #: Whether the server has reported a change without saying which.
+        self.has_changed = False
+        #: Whether the client has said itself what is to be reported: then less is reported than the guard needs.
+        self.is_overruled = False
+        self._own: dict[str, str] = {}
+        self._shown_variables: frozenset[str] | None = frozenset()  # None: all
+        self._shown_kinds: frozenset[int] = frozenset()
+        self._choose_shown()
+
+    def begin_link(self, own: Mapping[str, str]) -> None:
+        """Take note of a new link to the server; what has been changed outlives the old one.
+
+        ``own`` are the values that :data:`REPORT_VARIABLES` have on the server without the guard.
+        """
+        self.forget_transaction()
+        self._own = dict(own)
+        self.watches_again(self.variables)
+
+    def forget_transaction(self) -> None:
+        """Take note that there is no transaction, and that nothing was said of the next one."""
+        self.characteristics = ""
+        self.transaction_state = NO_TRANSACTION
+
+    def watches_again(self, variables: Mapping[str, str]) -> None:
+        """Take note that the guard has its reports again; ``variables`` had been changed before it asked for them."""
+        self.variables = dict(variables)
+        self.has_changed = self.is_overruled = False
+        self._choose_shown()
 
     def note(self, block: bytes) -> bytes:
         """Read a block, keep what matters and return the part that is for the client.
@@ -44,21 +145,46 @@ class SessionTracker:
             start = cursor.position
             kind = cursor.integer(1)
             entry = cursor.lenenc_bytes()
-            if kind != SessionTrack.SYSTEM_VARIABLES or not self._note_variable(entry):
+            if self._note_entry(kind, entry) and self._client_listens:
                 for_client.append(block[start : cursor.position])
-        return b"".join(for_client) if self._client_listens else b""
+        return b"".join(for_client)
+
+    def _note_entry(self, kind: int, entry: bytes) -> bool:
+        """Keep what an entry says; return whether the client would hear of it without the guard."""
+        match kind:
+            case SessionTrack.SYSTEM_VARIABLES:
+                return self._note_variable(entry)
+            case SessionTrack.SCHEMA:
+                self.schema = Cursor(entry).lenenc_bytes()
+            case SessionTrack.STATE_CHANGE:
+                self.has_changed = True
+            case SessionTrack.TRANSACTION_CHARACTERISTICS:
+                self.characteristics = _text(Cursor(entry))
+            case SessionTrack.TRANSACTION_STATE:
+                self.transaction_state = _text(Cursor(entry))
+        return kind in self._shown_kinds
 
     def _note_variable(self, entry: bytes) -> bool:
-        """Keep a variable's value; return whether the client should not hear of it."""
+        """Keep a variable's value; return whether the client would hear of it without the guard."""
         cursor = Cursor(entry)
         # MySQL spells a name as whoever made the list of names did.
-        name = cursor.lenenc_bytes().decode(errors="replace").lower()
-        value = cursor.lenenc_bytes().decode(errors="replace")
-        if name not in WATCHED_VARIABLES:
-            return False
+        name = _text(cursor).lower()
+        value = _text(cursor)
+        self.variables.pop(name, None)
         self.variables[name] = value
-        if name == "session_track_system_variables":
-            # The client has made a list of its own, with this name in it, for else there were no report (seen on MySQL
-            # and MariaDB): from here on it has asked for whatever comes.
-            self._hidden = frozenset()
-        return name in self._hidden
+        if name in REPORT_VARIABLES:
+            self.is_overruled = True
+            self._choose_shown()
+        return self._shown_variables is None or name in self._shown_variables
+
+    def _choose_shown(self) -> None:
+        """Find out what the client would hear of without the guard."""
+        wanted = self._own | {name: self.variables[name] for name in REPORT_VARIABLES if name in self.variables}
+        names = wanted.get(_LIST_VARIABLE, "")
+        self._shown_variables = None if "*" in names else frozenset(name.strip().lower() for name in names.split(","))
+        kinds = {kind for name, value in wanted.items() for kind in _KINDS.get((name, value.upper()), ())}
+        self._shown_kinds = frozenset({*kinds, SessionTrack.GTIDS})
+
+
+def _text(cursor: Cursor) -> str:
+    return cursor.lenenc_bytes().decode(errors="replace")

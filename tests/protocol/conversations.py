@@ -47,6 +47,8 @@ class Conversation:
     limit: int
     capabilities: Capability
     client_listens: bool
+    #: Statements that were prepared on an earlier link: the clients' ids, and the server's on this one.
+    statements: tuple[tuple[int, int], ...]
     turns: tuple[Turn, ...]
     ends_idle: bool
 
@@ -60,6 +62,8 @@ class _Writer:
         self.deprecates_eof = bool(capabilities & Capability.DEPRECATE_EOF)
         self.listens = listens
         self.scaled_down = scaled_down
+        #: What statements there are: the server's ids by the client's.
+        self.statements: dict[int, int] = {}
         self.turns: list[Turn] = []
         self._packets: list[Packet] = []
         self._sequence_id = 1
@@ -175,7 +179,11 @@ class _Writer:
         flag = b""
         if self.capabilities & Capability.OPTIONAL_METADATA:
             flag = self.draw(st.sampled_from([b"\0", b"\1"]))
-        self.add(b"\0\x07\0\0\0" + bytes((columns, 0, parameters, 0, 0, 0, 0)) + flag)
+        server_id = self.draw(st.sampled_from(IDS))
+        client_id = max(self.statements) + 1 if server_id in self.statements else server_id
+        self.statements[client_id] = server_id
+        rest = bytes((columns, 0, parameters, 0, 0, 0, 0)) + flag
+        self.add(*(b"\0" + statement_id.to_bytes(4, "little") + rest for statement_id in (server_id, client_id)))
         for count in (parameters, columns):
             for _ in range(0 if flag == b"\0" else count):
                 self.add(COLUMN)
@@ -209,7 +217,20 @@ class _Writer:
 
     def command(self, payload: bytes, *, passes: bool = True) -> None:
         sent = frame(payload, 0)
-        self._packets.append(Packet(sent, sent if passes else b""))
+        self._packets.append(Packet(sent, frame(self.with_server_id(payload), 0) if passes else b""))
+
+    def with_server_id(self, payload: bytes) -> bytes:
+        """Put the server's id of a statement in the place of the client's."""
+        client_id = int.from_bytes(payload[1:5], "little")
+        if payload[0] not in _NAMING or len(payload) < 5 or client_id == LAST_PREPARED:
+            return payload
+        server_id = self.statements.get(client_id)
+        if server_id is None:
+            # By the id of another statement, that one would be meant.
+            server_id = 0xFFFFFFFE if client_id in self.statements.values() else client_id
+        elif payload[0] == 0x19:
+            del self.statements[client_id]
+        return payload[:1] + server_id.to_bytes(4, "little") + payload[5:]
 
 
 def _write_ok(beginning: bytes, status: int, warnings: bytes, info: bytes, entries: list[bytes]) -> bytes:
@@ -224,8 +245,25 @@ def _write_ok(beginning: bytes, status: int, warnings: bytes, info: bytes, entri
 
 _CHAINS = (0x03, 0x17, 0xFA, 0x0A)
 _SILENT = (0x18, 0x19)
+#: Those that name a statement.
+_NAMING = (0x17, 0x18, 0x19, 0x1A, 0x1C, 0xFA)
+#: Ids of statements: so few that they meet.
+IDS = (7, 8, 9)
+#: By this id MariaDB knows the statement that was prepared last.
+LAST_PREPARED = 0xFFFFFFFF
 _CODES = st.sampled_from([*_CHAINS, *_CHAINS, *_SILENT, 0x02, 0x0E, 0x09, 0x16, 0x1C, 0x04, 0x0D, 0x1B, 0x1A, 0x77])
-_TAILS = st.binary(max_size=10) | st.just(b"SET @@wait_timeout=1") | st.binary(min_size=60, max_size=180)
+_STATEMENTS = (
+    b"SET @@wait_timeout=1",
+    b"SET @a = 1, @b := 2",
+    b"SELECT GET_LOCK('a', 1)",
+    b"PREPARE s FROM 'SELECT 1'",
+    b"EXECUTE s",
+    b"CREATE TEMPORARY TABLE t (a INT); DROP TEMPORARY TABLE t",
+    b"KILL 7",
+    b"SELECT '".ljust(90, b"x") + b"' INTO @a",
+)
+_TAILS = st.binary(max_size=10) | st.sampled_from(_STATEMENTS) | st.binary(min_size=60, max_size=180)
+_STATEMENT_IDS = st.sampled_from([*IDS, *IDS, 10, LAST_PREPARED]).map(lambda value: value.to_bytes(4, "little"))
 _NUMBERS = st.integers(0, 250).map(lambda value: bytes((value,))) | st.just(b"\xfc\x2c\x01")
 _WARNINGS = st.sampled_from([b"\0\0", b"\x01\0"])
 # Rows of an ordinary size, such that are passed on as they come, and such that take several frames; these alone may
@@ -253,16 +291,21 @@ def conversations(draw: st.DrawFn) -> Conversation:
     capabilities = Capability(sum(draw(st.sets(st.sampled_from(_FLAGS)))))
     listens = draw(st.booleans())
     writer = _Writer(draw, capabilities, listens=listens, scaled_down=scaled_down)
+    writer.statements = draw(st.dictionaries(st.sampled_from(IDS), st.sampled_from(IDS), max_size=3))
+    if len(set(writer.statements.values())) < len(writer.statements):
+        writer.statements = {}
+    statements = tuple(writer.statements.items())
     for _ in range(draw(st.integers(0, 3))):
         codes = draw(st.lists(_CODES, min_size=1, max_size=3))
         for code in codes:
-            writer.command(bytes((code,)) + draw(_TAILS))
+            named = draw(_STATEMENT_IDS) if code in _NAMING and draw(st.integers(0, 9)) else b""
+            writer.command(bytes((code,)) + named + draw(_TAILS))
         writer.end_turn(by_client=True)
         for code in codes:
             # Commands that follow a request for a file would be taken for the file.
             writer.reply(code, may_load=len(codes) == 1)
         writer.end_turn()
-    end = draw(st.sampled_from(["idle", "farewell", "farewell in flight", "stop"]))
+    end = draw(st.sampled_from(["idle", "farewell", "farewell in flight", "refused", "stop"]))
     turns = writer.turns
     if end == "stop":
         writer.command(b"\x0e")
@@ -271,12 +314,15 @@ def conversations(draw: st.DrawFn) -> Conversation:
         writer.command(stop.ljust(size, b"x") if stop == b"\x03" else stop, passes=False)
         writer.command(b"\x0e", passes=False)
         writer.end_turn(by_client=True)
-    elif end == "farewell in flight":
+    elif end in {"farewell in flight", "refused"}:
         writer.command(b"\x03SELECT 1")
         writer.end_turn(by_client=True)
     if end.startswith("farewell"):
         turns.append(Turn(by_client=False, packets=(Packet(frame(b"\xff\xbf\x0f#HY000Bye", 0), b""),)))
-    return Conversation(scaled_down, limit, capabilities, listens, tuple(turns), end in {"idle", "farewell"})
+    elif end == "refused":
+        turns.append(Turn(by_client=False, packets=(Packet(frame(b"\xff\x1d\x04#08S01Bye", 1), b""),)))
+    ends_idle = end in {"idle", "farewell"}
+    return Conversation(scaled_down, limit, capabilities, listens, statements, tuple(turns), ends_idle)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,19 @@
 """The reader of the client's stream, command by command."""
 
+from itertools import cycle
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol.command import Decision, Verdict, reply_kind
+from protocol.constants import Capability
 from protocol.errors import OutOfSync
+from protocol.memory import Executing
 from protocol.reply import ReplyKind, Stage
-from protocol.statement import sets_wait_timeout_unreported
+from protocol.resultset import payloads
 from tests.protocol.transcripts import (
+    ERR,
     EXECUTE,
     FETCH,
     LOCAL_INFILE,
@@ -19,6 +26,7 @@ from tests.protocol.transcripts import (
     ask,
     frame,
     frames,
+    ok_with_state,
     small_frames,
 )
 
@@ -102,7 +110,7 @@ def test_an_empty_packet_is_a_command_that_nobody_knows() -> None:
 def test_large_commands_pass_as_they_come() -> None:
     for size, streamed in ((0x10000, False), (0x10001, True)):
         wire = Wire()
-        data = ask(QUERY.ljust(size, b" "))
+        data = ask(b"\x77".ljust(size, b" "))
         assert wire.client_says(data[:4]) == b""
         assert wire.client_says(data[4:1000]) == (data[:1000] if streamed else b"")
         assert wire.reader.inside_packet == streamed
@@ -112,11 +120,25 @@ def test_large_commands_pass_as_they_come() -> None:
         # The next command begins in the same chunk as the last one ends.
         assert wire.client_says(data[-1:] + ask(PING)) == (data[-1:] if streamed else data) + ask(PING)
         assert not wire.reader.inside_packet
+        assert [expected.command for expected in wire.tracker.expected] == [0x77, 0x0E]
+
+
+def test_large_statements_pass_as_they_come_once_there_is_enough_to_judge_them_by() -> None:
+    for size, streamed in ((0x10000, False), (0x10001, True)):
+        wire = Wire()
+        data = ask(QUERY.ljust(size, b" "))
+        assert wire.client_says(data[:0xFFFF]) == b""
+        assert wire.client_says(data[0xFFFF:-1]) == (data[:-1] if streamed else b"")
+        assert wire.reader.inside_packet == streamed
+        # The next command begins in the same chunk as the last one ends.
+        assert wire.client_says(data[-1:] + ask(PING)) == (data[-1:] if streamed else data) + ask(PING)
+        assert not wire.reader.inside_packet
         assert [expected.command for expected in wire.tracker.expected] == [0x03, 0x0E]
 
 
 # The limit
 
+WITH_STATEMENT_ID = {0x17, 0x18, 0x19, 0x1A, 0x1C, 0xFA}
 COMMANDS = [
     QUERY,
     PREPARE,
@@ -146,7 +168,7 @@ def test_the_limit_is_the_smallest_payload_that_is_refused(command: bytes, limit
     decision = wire.reader.decision
     assert decision is not None
     assert (decision.verdict, decision.command) == (Verdict.TOO_LARGE, command[0])
-    assert decision.statement_id == (None if command[0] not in {0x17, 0x18, 0x19, 0x1A} else command[1])
+    assert decision.statement_id == (command[1] if command[0] in WITH_STATEMENT_ID else None)
     assert wire.client_inbox == data[:9]
     assert len(wire.tracker.expected) == 1  # the ping's
 
@@ -260,7 +282,8 @@ def test_what_the_guard_carries_out_is_not_collected() -> None:
 
 def refusing(**options: int) -> Wire:
     wire = Wire(**options)  # type: ignore[arg-type]
-    wire.reader.refused_long_data[7] = 2000
+    wire.prepare(7, refused_size=2000)
+    wire.prepare(1)
     return wire
 
 
@@ -271,7 +294,7 @@ def test_a_statement_whose_long_data_was_refused_is_not_executed() -> None:
     )
     assert wire.reader.decision == Decision(Verdict.CARRY_OUT, 0x17, 7)
     # Whoever decided forgets what was refused.
-    del wire.reader.refused_long_data[7]
+    wire.memory.statements[7].refused_size = None
     wire.reader.decision = None
     assert wire.client_says(b"") == ask(EXECUTE_7)
 
@@ -280,7 +303,7 @@ def test_a_statement_whose_long_data_was_refused_is_not_executed() -> None:
 def test_the_server_forgets_long_data_when_a_statement_is_closed_or_reset(command: bytes) -> None:
     wire = refusing()
     wire.client_asks(command, EXECUTE_7)
-    assert wire.reader.refused_long_data == {}
+    assert 7 not in wire.memory.statements or wire.memory.statements[7].refused_size is None
 
 
 @pytest.mark.parametrize(
@@ -289,7 +312,7 @@ def test_the_server_forgets_long_data_when_a_statement_is_closed_or_reset(comman
 def test_other_statements_have_nothing_to_do_with_it(command: bytes) -> None:
     wire = refusing()
     wire.client_asks(command)
-    assert wire.reader.refused_long_data == {7: 2000}
+    assert wire.memory.statements[7].refused_size == 2000
 
 
 def test_an_execution_of_several_frames_is_not_collected_without_its_long_data() -> None:
@@ -388,52 +411,508 @@ def test_commands_follow_a_file() -> None:
         b"SET sql_mode = '', @@wait_timeout\n=\n5",
     ],
 )
-def test_wait_timeout_is_set_unreported(statement: bytes) -> None:
-    assert sets_wait_timeout_unreported(statement, 0, len(statement))
-    for command in (b"\x03" + statement, b"\x03\x00\x01" + statement, b"\x16" + statement):
-        wire = Wire()
-        wire.client_asks(command)
-        assert wire.reader.wait_timeout_set
-    # Also with a statement whose long data was refused.
-    wire = refusing()
-    wire.client_asks(b"\x03" + statement)
-    assert wire.reader.wait_timeout_set
-    # In a statement of another kind, or in the next one, it is only text.
+def test_what_the_server_does_not_report_is_read_back_once_it_has_been_answered(statement: bytes) -> None:
     wire = Wire()
-    wire.client_asks(LONG_DATA + statement)
-    assert not wire.reader.wait_timeout_set
-    wire.client_says(ask(QUERY) + ask(b"\x03" + statement)[:-1])
-    assert not wire.reader.wait_timeout_set
+    wire.client_asks(b"\x03" + statement)
+    assert not wire.memory.is_unsettled
+    wire.server_says(frames(OK))
+    assert wire.memory.unsettled_system_variables == {"wait_timeout"}
+
+
+@pytest.mark.parametrize("command", [b"\x03\x00\x01", b"\x03"], ids=["attributes", "plain"])
+def test_query_attributes_are_skipped_where_they_were_negotiated(command: bytes) -> None:
+    wire = Wire(Capability.QUERY_ATTRIBUTES)
+    wire.client_asks(command + b"SET @@wait_timeout = 5")
+    wire.server_says(frames(OK))
+    assert wire.memory.is_unsettled == (command != b"\x03")
+
+
+def test_a_statement_that_fails_is_read_back_as_well() -> None:
+    # Of several variables one may have been set before another was refused.
+    wire = Wire()
+    wire.client_asks(b"\x03SET @@wait_timeout = 5, @@nonsense = 5")
+    wire.server_says(frames(ERR))
+    assert wire.memory.is_unsettled
+
+
+def test_a_prepared_statement_does_what_its_text_says_when_it_is_executed() -> None:
+    wire = Wire()
+    wire.client_asks(b"\x16SET @@wait_timeout = 5")
+    wire.server_says(frames(b"\x00\x07\x00\x00\x00" + bytes(7)))
+    assert not wire.memory.is_unsettled
+    wire.client_asks(EXECUTE_7)
+    wire.server_says(frames(OK))
+    assert wire.memory.unsettled_system_variables == {"wait_timeout"}
+
+
+# Ids of statements
+
+
+def with_id(code: int, statement_id: int, rest: bytes = b"") -> bytes:
+    return bytes((code,)) + statement_id.to_bytes(4, "little") + rest
+
+
+ONCE = b"\x00\x01\x00\x00\x00"
+
+
+@pytest.mark.parametrize("code", sorted(WITH_STATEMENT_ID))
+def test_a_statement_has_the_id_that_the_server_knows(code: int) -> None:
+    wire = Wire()
+    wire.prepare(7, 300)
+    rest = ONCE + b"\x01\x00"
+    asked = ask(PING) + ask(with_id(code, 7, rest)) + ask(QUERY)
+    assert wire.client_says(asked) == ask(PING) + ask(with_id(code, 300, rest)) + ask(QUERY)
+    # One that is known by the same id passes as it is, and so does one that is not known at all.
+    wire.prepare(8)
+    for statement_id in (8, 9):
+        asked = ask(with_id(code, statement_id, rest))
+        assert wire.client_says(asked) == asked
+
+
+@pytest.mark.parametrize("code", sorted(WITH_STATEMENT_ID))
+def test_an_id_that_the_client_has_no_statement_for_must_not_be_that_of_another_one(code: int) -> None:
+    wire = Wire()
+    wire.prepare(7, 1)
+    # The client has closed its statement 1, and the server on the new link has given the id anew.
+    assert wire.client_says(ask(with_id(code, 1, ONCE))) == ask(with_id(code, 0xFFFFFFFE, ONCE))
+
+
+def test_a_statement_that_was_closed_has_no_id_any_more() -> None:
+    wire = Wire()
+    wire.prepare(7, 1)
+    close, execute = with_id(0x19, 7), with_id(0x17, 7, ONCE)
+    assert wire.client_says(ask(close) + ask(execute)) == ask(with_id(0x19, 1)) + ask(execute)
+
+
+def test_ids_are_changed_in_every_command_of_a_pipeline() -> None:
+    wire = Wire()
+    wire.prepare(1, 2)
+    wire.prepare(2, 1)
+    asked = b"".join(ask(with_id(0x1A, number)) for number in (1, 2, 1, 3))
+    assert wire.client_says(asked) == b"".join(ask(with_id(0x1A, number)) for number in (2, 1, 2, 3))
+    assert wire.reader.edits == []
+
+
+def test_the_id_of_a_large_command_is_changed_before_any_of_it_goes_out() -> None:
+    wire = Wire()
+    wire.prepare(7, 300)
+    data = ask(with_id(0x18, 7, bytes(0x10000)))
+    assert wire.client_says(data[:0xFFFF]) == b""
+    assert wire.client_says(data[0xFFFF:-1]) == ask(with_id(0x18, 300, bytes(0x10000)))[:-1]
+    assert wire.client_says(data[-1:]) == data[-1:]
+
+
+@pytest.mark.parametrize("code", sorted(WITH_STATEMENT_ID))
+def test_commands_that_are_too_short_for_an_id_pass(code: int) -> None:
+    wire = Wire()
+    wire.prepare(7, 1, refused_size=2000)
+    # What stands behind them is not their id.
+    for short in (bytes((code,)), bytes((code, 7)), bytes((code, 7, 0, 0))):
+        asked = ask(short) + ask(b"") + ask(PING)
+        assert wire.client_says(asked) == asked
+    assert wire.reader.decision is None
+
+
+def test_the_statement_that_was_prepared_last_goes_by_a_number_of_its_own() -> None:
+    wire = Wire()
+    wire.prepare(7, 1)
+    execute = ask(with_id(0x17, 0xFFFFFFFF, ONCE))
+    assert wire.client_says(execute) == execute
+    (expected,) = wire.tracker.expected
+    assert expected.note == Executing(None, execute[4:])
+    # For other commands it is not known to mean anything.
+    wire.client_asks(with_id(0x1A, 0xFFFFFFFF))
+    assert wire.tracker.expected[1].note is None
+
+
+def test_a_large_execution_of_the_statement_that_was_prepared_last() -> None:
+    wire = Wire()
+    data = ask(with_id(0x17, 0xFFFFFFFF, ONCE + b"\x00\x01\x08\x00" + bytes(0x20000)))
+    assert wire.client_says(data[:0xFFFF]) == b""
+    assert wire.client_says(data[0xFFFF:]) == data
+    assert isinstance(wire.tracker.expected[0].note, Executing)
+
+
+def test_a_statement_that_a_new_link_does_not_have_is_not_executed() -> None:
+    wire = Wire()
+    wire.prepare(7, 0xFFFFFFFE, broken="it was prepared in another schema")
+    wire.client_says(ask(PING) + ask(EXECUTE_7))
+    assert wire.reader.decision == Decision(Verdict.CARRY_OUT, 0x17, 7)
+    # It can be closed, and must not take another one with it.
+    wire = Wire()
+    wire.prepare(7, 0xFFFFFFFE, broken="it was prepared in another schema")
+    wire.prepare(8, 7)
+    assert wire.client_says(ask(CLOSE)) == ask(with_id(0x19, 0xFFFFFFFE))
+
+
+# The types of parameters
+
+
+TYPES = b"\x08\x00"
+ONE = (False, 1)
+BARE = ONCE + b"\x00\x00" + bytes(8)
+FULL = ONCE + b"\x00\x01" + TYPES + bytes(8)
+BULK_BARE = b"\x40\x00\x00" + bytes(8)
+BULK_FULL = b"\xc0\x00" + TYPES + b"\x00" + bytes(8)
+
+
+@pytest.mark.parametrize(("code", "bare", "full"), [(0x17, BARE, FULL), (0xFA, BULK_BARE, BULK_FULL)])
+def test_types_are_put_in_where_the_server_does_not_know_them(code: int, bare: bytes, full: bytes) -> None:
+    for server_id in (7, 300):
+        wire = Wire()
+        wire.prepare(7, server_id, types=TYPES, types_form=ONE, lacks_types=True)
+        asked = ask(PING) + ask(with_id(code, 7, bare)) + ask(QUERY)
+        # The frame's length is that of what goes out.
+        assert wire.client_says(asked) == ask(PING) + ask(with_id(code, server_id, full)) + ask(QUERY)
+        # Until it has been answered, the server may not know them yet.
+        assert wire.client_says(ask(with_id(code, 7, bare))) == ask(with_id(code, server_id, full))
+        wire.server_says(frames(OK) * 4)
+        assert wire.client_says(ask(with_id(code, 7, bare))) == ask(with_id(code, server_id, bare))
+
+
+@pytest.mark.parametrize(("code", "bare", "full"), [(0x17, BARE, FULL), (0xFA, BULK_BARE, BULK_FULL)])
+def test_types_are_remembered_as_they_were_sent_last(code: int, bare: bytes, full: bytes) -> None:
+    wire = Wire()
+    prepared = wire.prepare(7, types=b"\xfd\x00")
+    wire.client_asks(with_id(code, 7, bare))
+    assert prepared.types == b"\xfd\x00"
+    wire.client_asks(with_id(code, 7, full))
+    assert prepared.types == TYPES
+
+
+def test_nothing_is_put_in_where_the_client_says_the_types_or_there_are_none() -> None:
+    wire = Wire()
+    wire.prepare(7, types=b"\xfd\x00", lacks_types=True)
+    wire.client_asks(with_id(0x17, 7, FULL))
+    wire.prepare(8, lacks_types=True)
+    wire.client_asks(with_id(0x17, 8, BARE))
+    wire.prepare(9, parameters=0)
+    wire.client_asks(with_id(0x17, 9, ONCE))
+    # What is malformed is for the server to refuse.
+    wire.client_asks(with_id(0x17, 7, ONCE))
+
+
+def test_types_are_put_in_only_where_they_have_the_same_form() -> None:
+    # PARAMETER_COUNT_AVAILABLE: one parameter, then one parameter and an attribute, each with a name.
+    named = b"\x08" + ONCE[1:] + b"\x01\x00\x01" + TYPES + b"\x00" + bytes(8)
+    with_attribute = b"\x08" + ONCE[1:] + b"\x02\x00\x01" + TYPES + b"\x00" + TYPES + b"\x01a" + bytes(16)
+    bare_named = b"\x08" + ONCE[1:] + b"\x01\x00\x00" + bytes(8)
+    for last, bare, full in (
+        (named, bare_named, named),
+        (with_attribute, bare_named, bare_named),
+        (named, BARE, BARE),
+        (FULL, bare_named, bare_named),
+        (FULL, BULK_BARE, BULK_FULL),
+    ):
+        wire = Wire()
+        prepared = wire.prepare(7)
+        code = 0xFA if bare is BULK_BARE else 0x17
+        wire.client_asks(with_id(0x17, 7, last))
+        prepared.lacks_types = True
+        # Where they do not fit, values would be taken for types: let the server say that it does not know them.
+        assert wire.client_says(ask(with_id(code, 7, bare))) == ask(with_id(code, 7, full))
+
+
+def test_types_do_not_make_a_command_too_large() -> None:
+    for limit, fits in ((len(FULL) + 5, False), (len(FULL) + 6, True)):
+        wire = Wire(limit=limit)
+        wire.prepare(7, types=TYPES, types_form=ONE, lacks_types=True)
+        assert wire.client_says(ask(with_id(0x17, 7, BARE))) == ask(with_id(0x17, 7, FULL if fits else BARE))
+
+
+def test_types_are_put_into_large_executions() -> None:
+    wire = Wire()
+    wire.prepare(7, 300, parameters=1000, types=TYPES * 1000, types_form=(False, 1000), lacks_types=True)
+    # The bits for NULL alone fill more than is waited for elsewhere.
+    rest = ONCE + bytes(125) + b"\x00" + bytes(0x20000)
+    full = ONCE + bytes(125) + b"\x01" + TYPES * 1000 + bytes(0x20000)
+    data = ask(with_id(0x17, 7, rest))
+    out = b""
+    for start in range(0, len(data), 5000):
+        out += wire.client_says(data[start : start + 5000])
+    assert out == ask(with_id(0x17, 300, full))
+
+
+def test_the_types_of_a_large_execution_are_waited_for() -> None:
+    wire = Wire()
+    prepared = wire.prepare(7, parameters=40_000)
+    data = ask(with_id(0x17, 7, ONCE + bytes(5000) + b"\x01" + TYPES * 40_000 + bytes(100)))
+    assert wire.client_says(data[:80_000]) == b""
+    assert wire.client_says(data[80_000:]) == data
+    assert prepared.types == TYPES * 40_000
+
+
+# Ids of threads
 
 
 @pytest.mark.parametrize(
-    "statement",
+    ("statement", "sent"),
     [
-        b"SELECT @@wait_timeout",
-        b"SET wait_timeout = 5",
-        b"SET SESSION wait_timeout = 5",
-        b"SET @@session.wait_timeout = 5",
-        b"SET @@interactive_timeout = 5",
-        b"SET @wait_timeout = 5",
-        b"SET @@sql_mode = ''",
+        (b"KILL 7", b"KILL 1234"),
+        (b"kill query 7;", b"kill query 1234;"),
+        (b"/* by hand */ KILL CONNECTION 7 -- 7", b"/* by hand */ KILL CONNECTION 1234 -- 7"),
+        (b"KILL 8", b"KILL 8"),
+        (b"SELECT 'KILL 7'", b"SELECT 'KILL 7'"),
+        (b"KILL 7 + 1", b"KILL 7 + 1"),
     ],
 )
-def test_wait_timeout_is_not_set_or_will_be_reported(statement: bytes) -> None:
-    assert not sets_wait_timeout_unreported(statement, 0, len(statement))
+@pytest.mark.parametrize("attributes", [b"", b"\x00\x01"], ids=["plain", "attributes"])
+def test_a_thread_is_killed_by_the_id_that_it_has_now(statement: bytes, sent: bytes, attributes: bytes) -> None:
+    wire = Wire(Capability.QUERY_ATTRIBUTES if attributes else Capability(0))
+    wire.threads = {7: 1234}
+    asked = ask(PING) + ask(b"\x03" + attributes + statement) + ask(PING)
+    assert wire.client_says(asked) == ask(PING) + ask(b"\x03" + attributes + sent) + ask(PING)
 
 
-def test_statements_that_are_streamed_are_not_searched() -> None:
-    for size, found in ((0x10000, True), (0x10001, False)):
+def test_the_old_command_for_it_is_changed_as_well() -> None:
+    wire = Wire()
+    wire.threads = {7: 1234}
+    assert wire.client_says(ask(with_id(0x0C, 7))) == ask(with_id(0x0C, 1234))
+    assert wire.client_says(ask(with_id(0x0C, 8))) == ask(with_id(0x0C, 8))
+    assert wire.client_says(ask(b"\x0c\x07")) == ask(b"\x0c\x07")
+
+
+# Statements too large to be looked at as a whole
+
+LARGE = 0x20000
+HELD = ["state that was not read back yet (what a statement of more than 65536 bytes may have set)"]
+
+
+def large(beginning: bytes, end: bytes = b"") -> bytes:
+    return beginning + b"1".rjust(LARGE - len(beginning) - len(end), b" ") + end
+
+
+def holds(wire: Wire) -> list[str]:
+    return [str(hold) for hold in wire.memory.holds]
+
+
+@pytest.mark.parametrize("end", [b", @a := 1", b" INTO @a", b", GET_LOCK(1, 1)", b", get_lock(1, 1)"])
+@pytest.mark.parametrize("size", [7, 1000, 1 << 30])
+def test_what_may_do_something_is_found_however_the_stream_is_cut(end: bytes, size: int) -> None:
+    for position in (LARGE, 0x10000, 0x10004):  # at the end, and around the end of what is judged
         wire = Wire()
-        wire.client_asks(b"\x03SET @@wait_timeout = 5".ljust(size))
-        assert wire.reader.wait_timeout_set == found
+        data = ask(b"\x03" + large(b"SELECT ", end.ljust(LARGE - position + len(end))))
+        for start in range(0, len(data), size):
+            wire.client_says(data[start : start + size])
+        assert holds(wire) == HELD
 
 
-def test_only_the_given_part_is_searched() -> None:
-    statement = b"xSET @@wait_timeout = 5"
-    assert sets_wait_timeout_unreported(statement, 1, len(statement))
-    assert not sets_wait_timeout_unreported(statement, 10, len(statement))
-    assert not sets_wait_timeout_unreported(statement, 0, len(statement) - 4)
+def test_large_statements_that_do_nothing_leave_nothing() -> None:
+    wire = Wire()
+    wire.client_asks(b"\x03" + large(b"SELECT "))
+    wire.server_says(frames(OK))
+    assert holds(wire) == []
+
+
+def test_each_large_statement_is_searched_by_itself() -> None:
+    wire = Wire()
+    wire.client_asks(b"\x03" + large(b"SELECT ", b":"), b"\x03" + large(b"= "))
+    assert holds(wire) == []
+
+
+def test_a_large_statement_explains_nothing() -> None:
+    # Of its end nothing is known.
+    wire = Wire()
+    wire.client_asks(b"\x03" + large(b"SET @a = 1 "))
+    wire.server_says(frames(ok_with_state(b"\x02\x01\x31")))
+    assert "a change of session state that the server did not explain" in holds(wire)
+
+
+@pytest.mark.parametrize("size", [1000, 1 << 30])
+def test_the_beginning_of_a_large_statement_is_judged(size: int) -> None:
+    wire = Wire()
+    data = ask(b"\x03" + large(b"SET @@sql_mode = '', @@wait_timeout = 5, a = "))
+    for start in range(0, len(data), size):
+        wire.client_says(data[start : start + size])
+    wire.server_says(frames(OK))
+    assert wire.memory.unsettled_system_variables == {"sql_mode", "wait_timeout"}
+
+
+@pytest.mark.parametrize("size", [1000, 1 << 30])
+def test_other_large_commands_are_only_data(size: int) -> None:
+    wire = Wire()
+    wire.prepare(7, parameters=0)
+    asked = ask(b"\x03" + large(b"SELECT ")) + ask(with_id(0x17, 7, ONCE + large(b"", b" := "))) + ask(b"\x77:= ")
+    for start in range(0, len(asked), size):
+        wire.client_says(asked[start : start + size])
+    assert holds(wire) == []
+
+
+def test_a_large_statement_whose_attributes_are_large_as_well_is_held() -> None:
+    # One attribute: a string of 70,000 bytes, behind which the text begins.
+    value = b"\xfd" + (70_000).to_bytes(3, "little") + b"x" * 70_000
+    payload = b"\x03\x01\x01\x00\x01\xfd\x00\x01a" + value + b"SELECT 1"
+    wire = Wire(Capability.QUERY_ATTRIBUTES)
+    wire.client_asks(payload)
+    assert holds(wire) == HELD
+
+
+# Commands that were collected because of their size
+
+
+def test_a_collected_statement_is_judged_when_it_goes_out() -> None:
+    wire = Wire()
+    beginning = large(b"\x03SET @@sql_mode = 1, a = ")
+    assert wire.reader.expect_held(0x03, beginning, 2) == beginning
+    wire.reader.look_through(b"1, @a :")
+    wire.reader.look_through(b"= 2")
+    assert holds(wire) == HELD
+    wire.server_says(frames(OK, start=2))
+    assert wire.memory.unsettled_system_variables == {"sql_mode"}
+
+
+def test_a_collected_execution_has_the_servers_id_and_the_types() -> None:
+    wire = Wire()
+    wire.prepare(7, 300, types=TYPES, types_form=ONE, lacks_types=True)
+    rest = bytes(LARGE)
+    assert wire.reader.expect_held(0x17, with_id(0x17, 7, BARE + rest), 3) == with_id(0x17, 300, FULL + rest)
+    wire.reader.look_through(b" := ")
+    wire.server_says(frames(OK, start=3))
+    assert wire.tracker.idle
+    assert not wire.memory.statements[7].lacks_types
+    assert holds(wire) == []
+
+
+def test_a_collected_prepare_is_too_large_to_be_remembered() -> None:
+    wire = Wire()
+    beginning = large(b"\x16SELECT ")
+    assert wire.reader.expect_held(0x16, beginning, 2) == beginning
+    wire.server_says(frames(b"\x00\x07\x00\x00\x00" + bytes(7), start=2))
+    assert holds(wire) == ["a prepared statement too large to be remembered"]
+
+
+def test_a_collected_command_of_another_kind_goes_out_as_it_is() -> None:
+    wire = Wire()
+    assert wire.reader.expect_held(0x77, large(b"\x77"), 2) == large(b"\x77")
+    assert [(expected.command, expected.sequence_id) for expected in wire.tracker.expected] == [(0x77, 2)]
+    wire.reader.expect_held(0x18, large(b"\x18"), 2)
+    assert len(wire.tracker.expected) == 1
+
+
+# What was lost with a link
+
+
+def test_a_command_is_examined_once() -> None:
+    wire = Wire()
+    wire.reader.examines = True
+    assert wire.client_says(ask(CLOSE) + ask(QUERY) + ask(PING)) == ask(CLOSE)  # nobody waits for an answer to that
+    assert wire.reader.decision == Decision(Verdict.EXAMINE, 0x03)
+    wire.reader.decision, wire.reader.has_examined = None, True
+    assert wire.client_says(b"") == ask(QUERY)
+    assert wire.reader.decision == Decision(Verdict.EXAMINE, 0x0E)
+    wire.reader.decision, wire.reader.has_examined, wire.reader.examines = None, True, False
+    assert wire.client_says(ask(QUERY)) == ask(PING) + ask(QUERY)
+
+
+def test_a_command_without_the_id_that_it_should_have_is_examined_as_well() -> None:
+    wire = Wire()
+    wire.reader.examines = True
+    assert wire.client_says(ask(b"\x17\x07")) == b""
+    assert wire.reader.decision == Decision(Verdict.EXAMINE, 0x17, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "verdict"),
+    [(QUIT, Verdict.QUIT), (RESET_CONNECTION, Verdict.CARRY_OUT), (QUERY.ljust(1024), Verdict.TOO_LARGE)],
+)
+def test_what_stops_anyway_is_not_examined(command: bytes, verdict: Verdict) -> None:
+    wire = Wire(limit=1024)
+    wire.reader.examines = True
+    wire.client_says(ask(command))
+    assert wire.reader.decision is not None
+    assert wire.reader.decision.verdict is verdict
+
+
+def test_what_is_examined_before_it_is_collected_does_not_let_the_next_one_pass() -> None:
+    with small_frames():
+        wire = Wire(limit=1024)
+        wire.reader.examines = True
+        wire.client_says(ask(PREPARE.ljust(255)))
+        for verdict in (Verdict.EXAMINE, Verdict.COLLECT):
+            assert wire.reader.decision == Decision(verdict, 0x16)
+            wire.reader.decision, wire.reader.has_examined = None, verdict is Verdict.EXAMINE
+            wire.client_says(b"")
+        wire.client_inbox = b""
+        wire.reader.decision = None
+        assert wire.client_says(ask(QUERY)) == b""
+        assert wire.reader.decision == Decision(Verdict.EXAMINE, 0x03)
+
+
+# What recovery goes by
+
+
+def test_a_command_is_kept_until_it_has_been_answered() -> None:
+    wire = Wire()
+    wire.client_asks(QUERY, PING)
+    assert [expected.packet for expected in wire.tracker.expected] == [ask(QUERY), ask(PING)]
+    wire = Wire()
+    data = ask(large(b"\x03SELECT "))
+    wire.client_says(data[:-1])
+    assert [expected.packet for expected in wire.tracker.expected] == [None]
+
+
+def test_a_command_is_kept_as_the_client_has_sent_it() -> None:
+    # On the next link, the statement has another id again.
+    wire = Wire()
+    wire.prepare(7, 300)
+    wire.client_says(ask(EXECUTE_7))
+    assert wire.tracker.expected[0].packet == ask(EXECUTE_7)
+
+
+def test_bytes_behind_the_last_command_that_is_answered_are_counted() -> None:
+    wire = Wire()
+    assert wire.reader.trailing == 0
+    wire.client_asks(LONG_DATA + b"data", QUERY)
+    assert wire.reader.trailing == 0
+    wire.client_asks(CLOSE)
+    wire.client_asks(CLOSE)
+    assert wire.reader.trailing == 2 * len(ask(CLOSE))
+    wire.reader.expect_reply(PING[0])
+    assert wire.reader.trailing == 0
+
+
+# In general
+
+CODES = st.sampled_from([0x03, 0x0C, 0x0E, 0x16, *sorted(WITH_STATEMENT_ID), *sorted(WITH_STATEMENT_ID)])
+PIECES = st.sampled_from([BARE, FULL, BULK_BARE, BULK_FULL, b"KILL 7", b"SET @a = 1", ONCE]) | st.binary(max_size=90)
+ANY_COMMANDS = st.lists(
+    st.builds(
+        lambda code, number, rest: bytes((code,)) + (number.to_bytes(4, "little") if code != 0x03 else b"") + rest,
+        CODES,
+        st.sampled_from([1, 2, 3, 7, 0xFFFFFFFF]),
+        PIECES,
+    ).flatmap(lambda payload: st.just(payload) | st.integers(0, 9).map(lambda size: payload[:size])),
+    max_size=6,
+)
+
+
+@given(ANY_COMMANDS, st.lists(st.integers(1, 30), min_size=1, max_size=4), st.booleans())
+def test_what_goes_out_are_frames_of_the_same_commands_however_the_stream_is_cut(
+    commands: list[bytes],
+    sizes: list[int],
+    attributes: bool,  # noqa: FBT001  drawn
+) -> None:
+    def pass_through(sizes: list[int]) -> tuple[bytes, object, list[str]]:
+        wire = Wire(Capability.QUERY_ATTRIBUTES if attributes else Capability(0), limit=200)
+        wire.threads = {7: 123_456}
+        wire.prepare(1, 2, types=TYPES, types_form=ONE, lacks_types=True)
+        wire.prepare(2, 1, parameters=0)
+        wire.prepare(3, 0xFFFFFFFE, broken="it")
+        data = b"".join(map(ask, commands))
+        out, position = b"", 0
+        for size in cycle(sizes):
+            if position >= len(data):
+                break
+            out += wire.client_says(data[position : position + size])
+            position += size
+        return out, wire.reader.decision, holds(wire)
+
+    with small_frames():
+        out, decision, held = pass_through([1 << 20])
+        assert pass_through(sizes) == (out, decision, held)
+    sent = [packet[:1] for packet in payloads(out)] if b"" not in commands else []
+    assert sent == [command[:1] for command in commands[: len(sent)]]
+    assert len(sent) == len(commands) or decision is not None or b"" in commands
 
 
 def test_the_guards_own_commands_are_answered_like_any() -> None:

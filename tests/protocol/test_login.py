@@ -20,6 +20,7 @@ from protocol.login import (
     Proof,
     Say,
     change_user,
+    changed_login,
     greet_client,
     log_in,
     make_greeting,
@@ -606,3 +607,34 @@ def test_capabilities_that_have_no_name_yet_are_handed_on_both_ways() -> None:
     assert int(make_greeting(server).capabilities) & unnamed == unnamed
     client = LoginRequest(unnamed, 0, 45, bytes(19), b"u", b"", None, None, None)
     assert int(upstream_request(client, server).capabilities) & unnamed == unnamed
+
+
+# The login of a session that has changed its user
+
+
+def a_change(charset: int | None = 33, rest: bytes = b"") -> ChangeUser:
+    return ChangeUser(b"other", b"", b"t", charset, auth.NATIVE, rest)
+
+
+def test_a_session_that_has_changed_its_user_logs_in_as_that_one() -> None:
+    login = replace(REQUEST, attributes=b"\x01a\x01b")
+    changed = changed_login(login, a_change(rest=b"\x04\x01c\x01d"))
+    assert changed == replace(login, user=b"other", schema=b"t", charset=33, attributes=b"\x01c\x01d")
+
+
+def test_what_the_change_does_not_mention_stays() -> None:
+    login = replace(REQUEST, attributes=b"\x01a\x01b", schema=b"before")
+    changed = changed_login(login, replace(a_change(charset=None), schema=b""))
+    assert (changed.charset, changed.attributes) == (login.charset, login.attributes)
+    assert changed.schema is None  # which is what a change without one means
+
+
+def test_the_login_has_one_byte_for_a_character_set() -> None:
+    assert changed_login(REQUEST, a_change(charset=0x1FF)).charset == 0xFF
+
+
+@pytest.mark.parametrize("rest", [b"\x05\x01", b"\xfc", b"\xff"])
+def test_attributes_that_nobody_can_read_are_no_matter(rest: bytes) -> None:
+    login = replace(REQUEST, attributes=b"\x01a\x01b")
+    assert changed_login(login, a_change(rest=rest)).attributes == login.attributes
+    assert changed_login(REQUEST, a_change(rest=b"\x02\x01c")).attributes is None

@@ -382,7 +382,7 @@ def test_change_users_round_trip(case: tuple[ChangeUser, Capability]) -> None:
 def test_oks_round_trip(ok: Ok) -> None:
     payload = ok.build()
     assert Ok.parse(payload) == ok
-    assert ok_summary(payload) == (ok.affected_rows, ok.status)
+    assert ok_summary(payload) == (ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings)
 
 
 @given(ERRS)
@@ -437,7 +437,7 @@ def test_the_summary_agrees_with_the_whole(payload: bytes, mutations: list[tuple
         ok = Ok.parse(payload)
     except MalformedPacket:
         return
-    assert ok_summary(payload) == (ok.affected_rows, ok.status)
+    assert ok_summary(payload) == (ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings)
 
 
 def test_every_packet_has_a_parser_under_test() -> None:

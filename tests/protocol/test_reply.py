@@ -7,8 +7,8 @@ import pytest
 from protocol.command import reply_kind
 from protocol.constants import Capability
 from protocol.errors import MalformedPacket, OutOfSync, ProtocolError
+from protocol.memory import SessionMemory
 from protocol.reply import Expected, ReplyKind, ReplyTracker, Stage
-from protocol.session_track import SessionTracker
 from tests.protocol.transcripts import (
     BINARY_ROW,
     COLUMN,
@@ -197,8 +197,13 @@ def test_a_reply_ends_with_its_last_packet(exchange: Exchange) -> None:
 def test_a_reply_may_come_together_with_the_next(exchange: Exchange) -> None:
     wire = Wire(exchange.capabilities)
     wire.client_asks(exchange.command, PING, exchange.command, STATISTICS)
-    replies = frames(*exchange.reply) + frames(OK) + frames(*exchange.reply) + frames(b"Uptime: 7")
-    assert wire.server_says(replies) == replies
+    again = list(exchange.reply)
+    if exchange.command == PREPARE and exchange.reply[-1] != ERR:
+        # Two statements by one id: whatever the server means by it, the client is to tell them apart.
+        again[0] = again[0].replace(b"\x07", b"\x08", 1)
+    replies = [frames(*reply) for reply in (exchange.reply, [OK], exchange.reply, [b"Uptime: 7"])]
+    shown = [frames(*reply) for reply in (exchange.reply, [OK], again, [b"Uptime: 7"])]
+    assert wire.server_says(b"".join(replies)) == b"".join(shown)
     assert wire.tracker.idle
 
 
@@ -369,6 +374,31 @@ def test_an_error_that_is_numbered_0_because_the_ids_wrap_is_an_answer() -> None
 def test_farewells_may_be_short_of_an_error_code() -> None:
     with pytest.raises(MalformedPacket):
         Wire().server_says(frame(b"\xff\x01", 0))
+
+
+SHUTTING_DOWN = b"\xff\x1d\x04#08S01Server shutdown in progress"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_server_that_is_about_to_stop_refuses_what_it_was_asked(*, begun: bool) -> None:
+    wire = Wire()
+    wire.client_asks(QUERY, QUERY)
+    beginning = [b"\x01", COLUMN, EOF, ROW] if begun else []
+    assert wire.server_says(frames(*beginning, SHUTTING_DOWN)) == frames(*beginning)
+    # What became of the command is not for the server's error to say, which the client does not get to see.
+    assert farewell_of(wire) == 1053
+    assert wire.tracker.is_refused
+    assert len(wire.tracker.expected) == 2
+    assert wire.tracker.reply_begun == begun
+    assert wire.tracker.sequence_id == len(beginning) + 1
+
+
+def test_a_farewell_refuses_nothing() -> None:
+    wire = Wire()
+    wire.client_asks(QUERY)
+    wire.server_says(frame(SHUTTING_DOWN, 0))
+    assert farewell_of(wire) == 1053
+    assert not wire.tracker.is_refused
 
 
 def test_an_error_ends_what_was_to_come() -> None:
@@ -622,6 +652,7 @@ def test_status_is_that_of_the_last_packet_with_one(
         (DEPRECATE_EOF, FETCH, [BINARY_ROW, END_OK], False),
         (NONE, SET_OPTION, [EOF], False),
         (DEPRECATE_EOF, SET_OPTION, [END_OK], False),
+        (NONE, PING, [OK], True),
         # Not known well enough.
         (NONE, b"\x02test", [OK], False),
         (NONE, PREPARE, [prepare_ok(0, 0)], False),
@@ -635,15 +666,79 @@ def test_row_count_is_zero(capabilities: Capability, command: bytes, reply: list
     wire = Wire(capabilities)
     wire.client_asks(QUERY)
     wire.server_says(frames(OK))
-    assert wire.tracker.row_count_is_zero
+    assert wire.tracker.row_count == 0
     wire.client_asks(command)
     wire.server_says(frames(*reply))
-    assert wire.tracker.row_count_is_zero == is_zero
+    assert (wire.tracker.row_count == 0) == is_zero
 
 
 def test_a_new_session_is_in_no_transaction_and_its_row_count_is_zero() -> None:
-    assert Wire().tracker.row_count_is_zero
+    assert Wire().tracker.row_count == 0
     assert Wire().tracker.status == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "reply", "left"),
+    [
+        (QUERY, [UPDATED], True),
+        (QUERY, [OK], False),
+        (QUERY, [ERR], True),
+        (QUERY, [UPDATED[:3] + b"\x0a" + UPDATED[4:], OK], False),
+        (QUERY, [b"\x01", COLUMN, EOF, b"\xfe\x01\x00\x02\x00"], True),
+        (QUERY, [b"\x01", COLUMN, EOF, b"\xfe\x00\x01\x02\x00"], True),
+        (QUERY, [b"\x01", COLUMN, b"\xfe\x01\x00\x02\x00", EOF], False),
+    ],
+)
+def test_whether_there_are_warnings_to_look_at(command: bytes, reply: list[bytes], *, left: bool) -> None:
+    wire = Wire()
+    assert not wire.tracker.left_warnings
+    wire.client_asks(QUERY, command)
+    wire.server_says(frames(OK if left else UPDATED) + frames(*reply))
+    assert wire.tracker.left_warnings == left
+
+
+# A read that is run again
+
+REFUSAL = b"\xff\x9c\x04#HY000stillhere: the outcome is unknown"
+READ_ONLY = b"\xff\x00\x07#25006Cannot execute statement in a READ ONLY transaction."
+#: IN_TRANSACTION, IN_TRANSACTION_READ_ONLY and AUTOCOMMIT.
+RERUN_EOF = b"\xfe\x05\x00\x03\x20"
+FIRST_EOF = b"\xfe\x05\x00\x02\x00"
+RERUN_OK = b"\x00\x00\x00\x03\x20\x00\x00"
+
+
+@pytest.mark.parametrize(
+    ("command", "capabilities", "reply", "shown"),
+    [
+        (QUERY, NONE, [b"\x01", COLUMN, RERUN_EOF, ROW, RERUN_EOF], [b"\x01", COLUMN, FIRST_EOF, ROW, FIRST_EOF]),
+        (QUERY, NONE, [RERUN_OK], [OK]),
+        (QUERY, DEPRECATE_EOF, [b"\x01", COLUMN, ROW, b"\xfe" + RERUN_OK[1:]], [b"\x01", COLUMN, ROW, END_OK]),
+        (SET_OPTION, NONE, [RERUN_EOF], [FIRST_EOF]),
+        (QUERY, NONE, [READ_ONLY], [REFUSAL]),
+        (QUERY, NONE, [b"\x01", COLUMN, RERUN_EOF, ROW, READ_ONLY], [b"\x01", COLUMN, FIRST_EOF, ROW, REFUSAL]),
+        (QUERY, NONE, [ERR], [ERR]),
+    ],
+)
+def test_it_looks_as_it_would_have_looked_the_first_time(
+    command: bytes, capabilities: Capability, reply: list[bytes], shown: list[bytes]
+) -> None:
+    wire = Wire(capabilities)
+    wire.tracker.rerun_refusal = REFUSAL
+    wire.client_asks(command)
+    assert wire.server_says(frames(*reply)) == frames(*shown)
+    assert wire.tracker.idle
+    # And nothing is changed in any other.
+    wire.tracker.rerun_refusal = None
+    wire.client_asks(command)
+    assert wire.server_says(frames(*reply)) == frames(*reply)
+
+
+def test_what_it_reports_is_filtered_as_well() -> None:
+    wire = Wire(client_listens=True)
+    wire.tracker.rerun_refusal = REFUSAL
+    wire.client_asks(QUERY)
+    told = ok_with_state(SHOWN, HIDDEN, status=0x2003)
+    assert wire.server_says(frames(told)) == frames(ok_with_state(SHOWN))
 
 
 # Session state
@@ -655,7 +750,7 @@ def test_reports_are_stripped_for_a_client_that_did_not_ask() -> None:
     told = ok_with_state(SHOWN, HIDDEN), ok_with_state(SCHEMA, info=b"Rows"), OK
     asked = OK, b"\x00\x00\x00\x02\x00\x00\x00\x04Rows", OK
     assert wire.server_says(b"".join(map(frames, told))) == b"".join(map(frames, asked))
-    assert wire.session_tracker.variables == {"wait_timeout": "100"}
+    assert wire.variables == {"autocommit": "OFF", "wait_timeout": "100"}
     assert wire.tracker.idle
 
 
@@ -690,7 +785,7 @@ def test_an_ok_that_is_not_whole_is_not_filtered_yet() -> None:
     data = frames(ok_with_state(HIDDEN))
     for start in range(len(data) - 1):
         assert wire.server_says(data[start : start + 1]) == b""
-        assert wire.session_tracker.variables == {}
+        assert wire.variables == {}
     assert wire.server_says(data[-1:]) == frames(OK)
 
 
@@ -706,7 +801,7 @@ def test_rows_are_not_looked_into() -> None:
     wire.client_asks(QUERY)
     data = frames(b"\x01", COLUMN, EOF, ok_with_state(HIDDEN), EOF)
     assert wire.server_says(data) == data
-    assert wire.session_tracker.variables == {}
+    assert wire.variables == {}
 
 
 # Commands of the guard's own
@@ -738,6 +833,20 @@ def test_abandoned_replies_leave_nothing_behind() -> None:
             assert wire.tracker.idle
 
 
+def test_the_guard_answers_in_the_servers_place() -> None:
+    wire = Wire()
+    wire.client_asks(QUERY, EXECUTE, PING)
+    wire.server_says(frames(b"\x01", COLUMN, EOF, ROW))
+    for code in (0x17, 0x0E):
+        wire.tracker.answer_instead()
+        assert wire.tracker.expected[0].command == code
+        assert wire.tracker.sequence_id == 1
+        assert not wire.tracker.reply_begun
+    wire.tracker.answer_instead()
+    assert wire.tracker.idle
+    assert wire.tracker.sequence_id == 0
+
+
 def test_what_passes_is_not_copied() -> None:
     wire = Wire()
     wire.client_asks(QUERY)
@@ -746,7 +855,7 @@ def test_what_passes_is_not_copied() -> None:
 
 
 def test_only_what_is_answered_is_expected() -> None:
-    tracker = ReplyTracker(NONE, SessionTracker(client_listens=False))
+    tracker = ReplyTracker(NONE, SessionMemory(client_listens=False, multi_statements=False, keeps_definitions=False))
     tracker.expect(Expected(0x19, ReplyKind.NONE, 1))
     assert tracker.idle
     tracker.expect(Expected(0x0E, ReplyKind.STATUS, 1))

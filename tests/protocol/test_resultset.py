@@ -4,12 +4,12 @@ from hypothesis import strategies as st
 
 from protocol.constants import Capability
 from protocol.errors import MalformedPacket, ServerError
-from protocol.resultset import build_query, parse_results
+from protocol.resultset import ResultSet, Row, build_query, parse_results
 from tests.protocol.transcripts import COLUMN, END_OK, EOF, ERR, NONE, OK, frames
 
 DEPRECATE_EOF = Capability.DEPRECATE_EOF
 ROWS = [b"\x0867108864\x0516384", b"\xfb\x00"]
-PARSED = [(b"67108864", b"16384"), (None, b"")]
+PARSED: list[Row] = [(b"67108864", b"16384"), (None, b"")]
 
 
 def results(replies: bytes, capabilities: Capability = NONE) -> list[object]:
@@ -32,13 +32,21 @@ def test_queries_are_written_with_the_attributes_that_were_negotiated() -> None:
     ],
 )
 def test_a_result_set(capabilities: Capability, reply: list[bytes]) -> None:
-    assert results(frames(*reply), capabilities) == [PARSED]
+    has_definitions = COLUMN in reply
+    assert results(frames(*reply), capabilities) == [ResultSet([253, 253] if has_definitions else [], PARSED)]
+
+
+def test_types_are_read_behind_what_mariadb_puts_in_front_of_them() -> None:
+    # One more string, in which MariaDB names the type that the server itself gives the column.
+    column = COLUMN.replace(b"\x0c\x21\x00", b"\x06\x00\x04json\x0c\x21\x00")
+    reply = frames(b"\x01", column, EOF, EOF)
+    assert results(reply, Capability.MARIADB_EXTENDED_METADATA) == [ResultSet([253], [])]
 
 
 def test_several_statements() -> None:
     replies = frames(OK) + frames(b"\x01", COLUMN, EOF, b"\x01a", EOF) + frames(ERR) + frames(b"\x01", COLUMN, EOF, EOF)
     first, second, third, fourth = results(replies)
-    assert (first, second, fourth) == ([], [(b"a",)], [])
+    assert (first, second, fourth) == (ResultSet([], []), ResultSet([253], [(b"a",)]), ResultSet([253], []))
     assert isinstance(third, ServerError)
     assert (third.code, third.message, third.packet) == (1045, "Access denied", ERR)
 
@@ -46,7 +54,7 @@ def test_several_statements() -> None:
 def test_an_error_in_the_rows() -> None:
     first, second = results(frames(b"\x01", COLUMN, EOF, b"\x01a", ERR) + frames(OK))
     assert isinstance(first, ServerError)
-    assert second == []
+    assert second == ResultSet([], [])
 
 
 def test_nothing() -> None:
@@ -110,4 +118,4 @@ def test_rows_round_trip(rows: list[tuple[bytes | None, bytes | None]], capabili
         *(b"".join(map(written, row)) for row in rows),
         END_OK if capabilities else EOF,
     ]
-    assert results(frames(*reply), capabilities) == [rows]
+    assert results(frames(*reply), capabilities) == [ResultSet([253, 253], list(rows))]

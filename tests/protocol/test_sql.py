@@ -103,6 +103,7 @@ def test_backslashes_by_sql_mode() -> None:
     assert texts(rb"'a\' 'b'") is None
     assert texts(rb'"a\" "b"', ansi_quotes=True) == [rb'"a\"', b'"b"']
     assert texts(rb'"a\" "b"') is None
+    assert texts(rb'"a\" "b"', backslash_escapes=False) == [rb'"a\"', b'"b"']
     assert texts(rb"'a\'b'", ansi_quotes=True) == [rb"'a\'b'"]
 
 
@@ -133,7 +134,8 @@ def test_what_depends_on_the_character_set_is_not_understood(text: bytes, *, is_
         (b"plain", b"plain"),
         (b"`a``b\\`", b"a`b\\"),
         (b"'it''s'", b"it's"),
-        (rb"'a\'b\\c\n\0\%\x'", b"a'b\\c\n\0\\%x"),
+        (rb"'a\'b\\c\x'", b"a'b\\cx"),
+        (rb"'\0\b\n\r\t\Z\%\_'", b"\0\b\n\r\t\x1a\\%\\_"),
         (rb"'\\''n'", rb"\'n"),
         (b'"a""b\'\'"', b"a\"b''"),
     ],

@@ -38,6 +38,8 @@ WITH x AS (SELECT 1) SELECT * FROM x
 WITH RECURSIVE x (a) AS (SELECT 1 UNION SELECT REPLACE(a, 1, 2) FROM x), y AS (SELECT 2) SELECT * FROM x, y
 VALUES ROW(1), ROW(2)
 TABLE t ORDER BY a LIMIT 1
+SELECT next, previous FROM t
+WITH x AS (SELECT 1) TABLE x
 SHOW TABLES
 SHOW CREATE PROCEDURE p
 SHOW PROCEDURE STATUS WHERE db = 'a'
@@ -300,13 +302,16 @@ SET NAMES utf8 COLLATE
 SET NAMES (SELECT 1)
 SET CHARACTER
 SET ROLE f()
+SET ROLE a, f(1)
 SET @@ = 1
 USE a b
 PREPARE s FROM CONCAT('a', f())
 PREPARE s FROM 'a' 'b'
 PREPARE s FROM @a + 1
+PREPARE s AS 'a'
 PREPARE
 DEALLOCATE s
+DEALLOCATE PREPARE s t
 EXECUTE s
 EXECUTE IMMEDIATE 'SELECT 1'
 CREATE TABLE t (a int)
@@ -366,6 +371,32 @@ def test_kinds(text: bytes, kind: Kind) -> None:
     assert classify(text).kind is kind
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "asynchronous_connection_failover_add_source",
+        "audit_log_filter_set_user",
+        "firewall_group_enlist",
+        "gen_dictionary_drop",
+        "group_replication_set_as_primary",
+        "keyring_key_store",
+        "load_rewrite_rules",
+        "masking_dictionary_remove",
+        "mle_set_session_state",
+        "mysql_firewall_flush_status",
+        "read_firewall_users",
+        "service_get_write_locks",
+        "set_firewall_mode",
+        "spider_direct_sql",
+        "sys_exec",
+        "version_tokens_set",
+    ],
+)
+def test_functions_that_change_a_server(name: str) -> None:
+    for text in (f"SELECT {name}('a')", f"DO `{name.upper()}` ('a')", f"SELECT mysql.{name}('a') FOR UPDATE"):
+        assert classify(text.encode()).kind is Kind.OTHER
+
+
 def test_an_empty_text() -> None:
     assert classify(b"") == Statement(Kind.OTHER, None)
     assert not is_plain(b"", 0, 0)
@@ -416,6 +447,7 @@ UNEXPLAINED = Hold(HoldKind.UNEXPLAINED)
         b"SHOW TABLES",
         b"CREATE TABLE t (a int)",
         b"CREATE PROCEDURE p() SET @a = GET_LOCK('a', 1)",
+        b"CREATE PROCEDURE p() BEGIN SELECT 1; SELECT 2; END",
         b"CREATE TRIGGER r BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1",
         b"CREATE DEFINER = a@b VIEW v AS SELECT GET_LOCK('a', 1)",
         b"ALTER EVENT e DO SELECT GET_LOCK('a', 1)",
@@ -473,6 +505,7 @@ EFFECTS = [
         b"SET STATEMENT a = 1, b = IF(1, 2, 3) FOR SELECT @a := 1",
         {"system_variables": {"a", "b"}, "user_variables": {b"a"}},
     ),
+    (b"SET STATEMENT a = SUBSTRING('b' FOR 1) FOR SELECT 1", {"system_variables": {"a"}}),
     (b"SET STATEMENT a = 1 FOR SELECT GET_LOCK('x', 1)", {"system_variables": {"a"}, "takes": [lock("x")]}),
     # LAST_INSERT_ID() and roles.
     (b"SET last_insert_id = 5", {"sets_insert_id": True}),
@@ -483,6 +516,8 @@ EFFECTS = [
     (b"SET @a = 1, ROLE NONE", {"sets_role": True, "user_variables": {b"a"}}),
     # Variables that replay the past.
     (b"SET timestamp = 5, @@session.INSERT_ID = 6", {"takes": [replay("timestamp"), replay("insert_id")]}),
+    (b"SET rand_seed1 = 1, rand_seed2 = 2", {"takes": [replay("rand_seed1"), replay("rand_seed2")]}),
+    (b"SET gtid_next = 'a:1', gtid_seq_no = 2", {"takes": [replay("gtid_next"), replay("gtid_seq_no")]}),
     (b"SET @@timestamp = @a", {"takes": [replay("timestamp")]}),
     (b"SET timestamp = 0 + 5", {"takes": [replay("timestamp")]}),
     (b"SET timestamp = Default", {"releases": [replay("timestamp")]}),
@@ -503,7 +538,7 @@ EFFECTS = [
     (b"CREATE TEMPORARY TABLE 1st (a int)", {"takes": [UNEXPLAINED]}),
     (b"CREATE TABLE t SELECT @a := 1", {"user_variables": {b"a"}, "explains_change": False}),
     (b"DROP TEMPORARY TABLE IF EXISTS a, `b`.c RESTRICT", {"releases": [temporary("a"), temporary("b.c")]}),
-    (b"DROP TABLE a", {"releases": [temporary("a")]}),
+    (b"DROP TABLES a", {"releases": [temporary("a")]}),
     (b"DROP TABLE ``, b.``", {}),
     (b"DROP SEQUENCE s", {"releases": [temporary("s")]}),
     (b"ALTER TABLE t ADD a int", {}),
@@ -552,6 +587,7 @@ EFFECTS = [
     (b"PREPARE S FROM 'SELECT ''a'''", {"prepares": [SqlPrepare(b"s", b"'SELECT ''a'''", None)]}),
     (b"PREPARE `S``x` FROM @`A b`", {"prepares": [SqlPrepare(b"s`x", None, b"a b")]}),
     (b"DROP PREPARE S", {"deallocates": [b"s"]}),
+    (b"EXECUTE s", {"executes": [b"s"], "explains_change": False}),
     (b"EXECUTE S USING @a, @b", {"executes": [b"s"], "user_variables": {b"a", b"b"}, "explains_change": False}),
     (
         b"PREPARE s FROM CONCAT('a')",
@@ -637,6 +673,9 @@ def test_effects(text: bytes, expected: dict[str, Any]) -> None:
         b"SET sql_mode = 'ANSI_QUOTES'; SET @a = \"b\"",
         b"SET sql_mode = @a; SET @b = '\\' , @c = '",
         b"SET NAMES gbk; SET @a = '\xc3\xa9'",
+        b"SET character_set_client = gbk; SET @a = '\xc3\xa9'",
+        b"SET a.5 = 1",
+        b"DECLARE a int; SET @b = 1",
         b"SET STATEMENT a = 1",
         b"EXECUTE 's'",
         b"SET STATEMENT a = 1 FOR SET @b = 1",
@@ -677,6 +716,11 @@ def test_a_release_counts_only_where_it_is_surely_called() -> None:
         b"SELECT RELEASE_LOCK('a'",
         b"UPDATE t SET a = RELEASE_LOCK('a')",
         b"SELECT db.RELEASE_LOCK('a')",
+        b"SELECT RELEASE_LOCK('a') AS b LIMIT 0",
+        b"SELECT RELEASE_LOCK('a') AS b FROM t",
+        b"SELECT RELEASE_LOCK('a') AS b HAVING 0",
+        b"EXPLAIN SELECT RELEASE_LOCK('a')",
+        b"INSERT INTO t SELECT RELEASE_LOCK('a')",
     ):
         assert classify(text).effects is None
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from protocol import command, framing, reply
 from protocol.command import CommandReader
 from protocol.constants import Capability
+from protocol.memory import SessionMemory
+from protocol.prepared import PreparedStatement
 from protocol.reply import ReplyTracker
-from protocol.session_track import SessionTracker
+from protocol.statement import classify
 
 NONE = Capability(0)
 
@@ -40,6 +43,14 @@ HIDDEN = b"\x00\x11\x0cwait_timeout\x03100"
 SHOWN = b"\x00\x0f\x0aautocommit\x03OFF"
 SCHEMA = b"\x01\x02\x01t"
 
+#: What servers report by default.
+OWN_REPORTS = {
+    "session_track_system_variables": "time_zone,autocommit,character_set_client",
+    "session_track_schema": "ON",
+    "session_track_state_change": "OFF",
+    "session_track_transaction_info": "OFF",
+}
+
 
 def frame(payload: bytes, sequence_id: int) -> bytes:
     """Put a header in front of a payload."""
@@ -54,6 +65,20 @@ def frames(*payloads: bytes, start: int = 1) -> bytes:
 def ask(payload: bytes) -> bytes:
     """Put a command into its frame."""
     return frame(payload, 0)
+
+
+def a_statement(
+    client_id: int, server_id: int | None = None, text: bytes | None = b"SELECT ?", **fields: Any
+) -> PreparedStatement:
+    """Make a prepared statement with one column and one parameter."""
+    known: dict[str, Any] = {"schema": b"", "dialect": (None,) * 4, "columns": 1, "parameters": 1, "definitions": b""}
+    return PreparedStatement(
+        client_id,
+        client_id if server_id is None else server_id,
+        text,
+        classify(text or b""),
+        **(known | fields),
+    )
 
 
 def ok_with_state(*entries: bytes, info: bytes = b"", status: int = 2) -> bytes:
@@ -74,12 +99,37 @@ class Wire:
     What was not let through yet stays in `client_inbox` and `server_inbox`, as on a link.
     """
 
-    def __init__(self, capabilities: Capability = NONE, *, limit: int = 1 << 24, client_listens: bool = False) -> None:
-        self.session_tracker = SessionTracker(client_listens=client_listens)
-        self.tracker = ReplyTracker(capabilities, self.session_tracker)
-        self.reader = CommandReader(self.tracker, limit)
+    def __init__(
+        self,
+        capabilities: Capability = NONE,
+        *,
+        limit: int = 1 << 24,
+        client_listens: bool = False,
+        keeps_definitions: bool = False,
+    ) -> None:
+        self.memory = SessionMemory(
+            client_listens=client_listens, multi_statements=False, keeps_definitions=keeps_definitions
+        )
+        # As after a login on a server that reports by itself what servers report by default.
+        self.memory.tracked.begin_link(OWN_REPORTS)
+        self.tracker = ReplyTracker(capabilities, self.memory)
+        #: Ids that threads have now, by those that clients know.
+        self.threads: dict[int, int] = {}
+        self.reader = CommandReader(
+            self.tracker, self.memory, capabilities, limit, lambda known: self.threads.get(known, known)
+        )
         self.client_inbox = b""
         self.server_inbox = b""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The session variables that the server has reported."""
+        return self.memory.tracked.variables
+
+    def prepare(self, client_id: int, server_id: int | None = None, **fields: Any) -> PreparedStatement:
+        """Have the client have prepared a statement before."""
+        prepared = self.memory.statements[client_id] = a_statement(client_id, server_id, **fields)
+        return prepared
 
     def client_says(self, data: bytes) -> bytes:
         """Have the client send something; return what goes on to the server."""
@@ -89,7 +139,7 @@ class Wire:
         count = self.reader.take(self.client_inbox)
         assert count <= len(self.client_inbox)
         passed, self.client_inbox = self.client_inbox[:count], self.client_inbox[count:]
-        return passed
+        return self.reader.edited(passed)
 
     def server_says(self, data: bytes) -> bytes:
         """Have the server send something; return what goes on to the client."""

@@ -1,0 +1,454 @@
+"""What a session consists of beyond its link: what a new link must be given, and what forbids one.
+
+Theory of operation
+-------------------
+``CommandReader`` attaches a note to each command that may change the session (:class:`Effects`, as far as a statement's
+text tells, or one of the notes below), and ``ReplyTracker`` hands it in when the command has been answered
+(:meth:`SessionMemory.end_command`). What the server reports by itself arrives in :attr:`SessionMemory.tracked`.
+
+What neither tells for sure is *unsettled* until it has been read back from the server, which happens once the session
+has been quiet for a moment (:mod:`protocol.settling`). Until then it is a hold: something that a new link cannot have.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from protocol.constants import Status
+from protocol.errors import MalformedPacket
+from protocol.holds import Hold, HoldKind
+from protocol.looking_back import Leftover
+from protocol.packets import PrepareOk
+from protocol.prepared import Dialect, PreparedStatement, find_types, keep_types
+from protocol.session_track import NO_TRANSACTION, SessionTracker
+from protocol.statement import Effects, Kind, SqlPrepare, Statement
+
+#: What decides how a statement's text is read, beside the schema. A statement that was prepared under other values
+#: than a new link has cannot be prepared there as it was.
+_DIALECT_VARIABLES = ("sql_mode", "character_set_client", "character_set_connection", "collation_connection")
+
+_IN_TRANSACTION = int(Status.IN_TRANSACTION)
+_CURSOR_EXISTS = int(Status.CURSOR_EXISTS)
+_LAST_ROW_SENT = int(Status.LAST_ROW_SENT)
+
+#: In the text of a statement PREPAREd in SQL: a user variable, and what could do more than assign one.
+_PLAIN_VARIABLE = re.compile(rb"(?<!@)@([A-Za-z0-9_$.]+)")
+_HIDES_EFFECTS = re.compile(rb"""@[`'"\\]|_lock""", re.IGNORECASE)
+
+_ISOLATION_VARIABLES = ("transaction_isolation", "tx_isolation")
+
+# Character sets in which the second byte of a character can be a quote's or a backslash's: their texts are not judged.
+_DECEPTIVE_CHARSETS = frozenset({"big5", "cp932", "gb18030", "gbk", "sjis"})
+
+
+@dataclass
+class Preparing:
+    """Note of a COM_STMT_PREPARE; ``text`` is None where it is too large to be kept."""
+
+    text: bytes | None
+    statement: Statement
+    definitions: list[bytes] = field(default_factory=list)
+    prepared: PreparedStatement | None = None
+
+
+@dataclass(frozen=True)
+class Executing:
+    """Note of a COM_STMT_EXECUTE or COM_STMT_BULK_EXECUTE.
+
+    ``prepared`` is None where the command names the statement that was prepared last. It may then have been sent before
+    that one was known, so it is kept as ``payload``.
+    """
+
+    prepared: PreparedStatement | None
+    payload: bytes = b""
+
+
+@dataclass(frozen=True)
+class Resetting:
+    """Note of a COM_STMT_RESET."""
+
+    prepared: PreparedStatement
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """Note of a COM_STMT_FETCH."""
+
+    prepared: PreparedStatement
+
+
+@dataclass(frozen=True)
+class SettingOption:
+    """Note of a COM_SET_OPTION."""
+
+    multi_statements: bool
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Note of a command whose changes to the session are all reported, or are the guard's own."""
+
+
+Note: TypeAlias = Effects | Preparing | Executing | Resetting | Fetching | SettingOption | Explained
+
+
+@dataclass(frozen=True)
+class SqlStatement:
+    """A statement PREPAREd in SQL: the literal with its text as it was written, and how that was read.
+
+    Where the text was in a user variable, it is ``text``, and ``literal`` is what such a variable is to be set to.
+    """
+
+    literal: bytes
+    schema: bytes
+    dialect: Dialect
+    text: bytes | None = None
+
+
+class SessionMemory:
+    """All that is known of one client's session on the server."""
+
+    def __init__(self, *, client_listens: bool, multi_statements: bool, keeps_definitions: bool) -> None:
+        """``keeps_definitions``: the client may be spared column definitions that it has been given before."""
+        self.tracked = SessionTracker(client_listens=client_listens)
+        self._initial_multi_statements = multi_statements
+        self.keeps_definitions = keeps_definitions
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, as the server does at COM_RESET_CONNECTION and COM_CHANGE_USER."""
+        self.tracked.reset()
+        #: SQL of the user variables' values, by name.
+        self.user_variables: dict[bytes, str] = {}
+        self.unsettled_variables: set[bytes] = set()
+        self.unsettled_system_variables: set[str] = set()
+        #: What CURRENT_ROLE() was when it was read back; None if no role has been set.
+        self.role: str | None = None
+        self.is_role_unsettled = False
+        self.last_insert_id = 0
+        #: Whether the server may think otherwise of LAST_INSERT_ID() than its OK packets say.
+        self.is_insert_id_unsettled = False
+        self.multi_statements = self._initial_multi_statements
+        self.sql_statements: dict[bytes, SqlStatement] = {}
+        #: Names of SQL statements whose text is still to be read from a user variable.
+        self.unsettled_sql_statements: dict[bytes, bytes] = {}
+        #: The schemas and dialects under which these were prepared.
+        self._sql_places: dict[bytes, tuple[bytes, Dialect]] = {}
+        #: Binary prepared statements by the client's ids, in the order in which they were prepared.
+        self.statements: dict[int, PreparedStatement] = {}
+        self.last_prepared: PreparedStatement | None = None
+        #: Isolation level of new transactions by the server's configuration.
+        self.isolation = ""
+        #: Whether a statement of the open transaction has asked for share locks, which the server does not report.
+        self.has_share_locks = False
+        #: Whether the open transaction may have changed without the server having said so yet.
+        self.is_transaction_unsettled = False
+        #: Something may have become unsettled since somebody last looked.
+        self.has_news = False
+        #: Whether the transaction that the client believes to be in is lost.
+        self.lost_transaction = False
+        #: What the client's next statement must not ask for, because a new link cannot know it.
+        self.lost_leftovers = Leftover(0)
+        self._dialect_changes = 0
+        self._holds: Counter[Hold] = Counter()
+
+    def begin_link(self) -> None:
+        """Take note of a new link, on which there is no transaction, and no statement knows its parameters' types."""
+        self.has_share_locks = self.is_transaction_unsettled = False
+        for prepared in self.statements.values():
+            prepared.lacks_types = bool(prepared.parameters)
+
+    def __repr__(self) -> str:
+        return f"<SessionMemory held by {', '.join(map(str, self.holds)) or 'nothing'}>"
+
+    @property
+    def holds(self) -> list[Hold]:
+        """What a new link cannot have."""
+        holds = [hold for hold, count in self._holds.items() if count > 0]
+        prepared = self.statements.values()
+        holds += [Hold(HoldKind.CURSOR) for statement in prepared if statement.has_cursor]
+        holds += [Hold(HoldKind.LONG_DATA) for statement in prepared if statement.has_long_data]
+        holds += [Hold(HoldKind.LARGE_PREPARE) for statement in prepared if statement.text is None]
+        holds += [Hold(HoldKind.UNSETTLED, f"@{_shown(name)}") for name in sorted(self.unsettled_variables)]
+        holds += [Hold(HoldKind.UNSETTLED, f"@@{name}") for name in sorted(self.unsettled_system_variables)]
+        holds += [Hold(HoldKind.UNSETTLED, f"PREPARE {_shown(name)}") for name in self.unsettled_sql_statements]
+        if self.is_role_unsettled:
+            holds.append(Hold(HoldKind.UNSETTLED, "SET ROLE"))
+        if self.tracked.is_overruled:
+            holds.append(Hold(HoldKind.UNSETTLED, "SET session_track"))
+        return holds
+
+    @property
+    def user_locks(self) -> list[Hold]:
+        """The locks of GET_LOCK whose names are known, so that the server can be asked for them."""
+        return [hold for hold in self._holds if hold.kind is HoldKind.USER_LOCK and hold.name != "?"]
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Something has to be read back from the server by SELECTs."""
+        return bool(
+            self.unsettled_variables
+            or self.unsettled_system_variables
+            or self.unsettled_sql_statements
+            or self.is_role_unsettled
+            or self.tracked.is_overruled
+        )
+
+    @property
+    def dialect(self) -> Dialect:
+        """What decides how the text of a statement is read now, beside the schema."""
+        variables, unsettled = self.tracked.variables, self.unsettled_system_variables
+        return tuple(self._dialect_mark if name in unsettled else variables.get(name) for name in _DIALECT_VARIABLES)
+
+    @property
+    def _dialect_mark(self) -> str:
+        """Stands for a value that is still to be read back."""
+        return f"unsettled {self._dialect_changes}"
+
+    @property
+    def is_deceptive(self) -> bool:
+        """Texts may not be what they seem when they are read byte by byte."""
+        return self.tracked.variables.get("character_set_client", "") in _DECEPTIVE_CHARSETS
+
+    @property
+    def has_only_read(self) -> bool:
+        """The open transaction was opened implicitly and, by the server's own word, has only read."""
+        isolation = next(
+            (self.tracked.variables[name] for name in _ISOLATION_VARIABLES if name in self.tracked.variables),
+            self.isolation,
+        )
+        state = self.tracked.transaction_state
+        return (
+            state.startswith("I")
+            and "w" not in state.lower()
+            and not self.is_transaction_unsettled
+            and not self.has_share_locks
+            and not self.tracked.characteristics
+            and isolation.upper() not in ("SERIALIZABLE", "")
+        )
+
+    def settle_system_variables(self, values: Mapping[str, str]) -> None:
+        """Take note of what the unsettled system variables are."""
+        for name, value in values.items():
+            self.tracked.variables.pop(name, None)
+            self.tracked.variables[name] = value
+        self.unsettled_system_variables.clear()
+        # What was read since the last of these was set, was read by the values that have been found now.
+        mark, settled = self._dialect_mark, self.dialect
+        for prepared in self.statements.values():
+            prepared.dialect = _settled(prepared.dialect, mark, settled)
+        for key, sql in self.sql_statements.items():
+            self.sql_statements[key] = replace(sql, dialect=_settled(sql.dialect, mark, settled))
+        for key, (schema, dialect) in self._sql_places.items():
+            self._sql_places[key] = (schema, _settled(dialect, mark, settled))
+
+    def hold(self, hold: Hold) -> None:
+        """Take note of something that a new link cannot have, until the session is reset or the hold is released."""
+        self._holds[hold] = 1
+
+    def release(self, hold: Hold) -> None:
+        """Drop a hold whose cause the server says has ended."""
+        self._holds.pop(hold, None)
+
+    def note_insert_id(self, insert_id: int) -> None:
+        """Take note of the id in an OK packet: that of LAST_INSERT_ID(), or one that the statement gave itself."""
+        if insert_id != self.last_insert_id:
+            self.last_insert_id = insert_id
+            self.doubt_insert_id()
+
+    def doubt_insert_id(self) -> None:
+        """Take note of a statement that may have changed LAST_INSERT_ID() without an OK packet that says so."""
+        self.is_insert_id_unsettled = self.has_news = True
+
+    def note_result_end(self, status: int) -> None:
+        """Take note of a result that ends with an EOF packet, which cannot say what it did to the transaction."""
+        if status & _IN_TRANSACTION:
+            self.is_transaction_unsettled = self.has_news = True
+
+    def note_ok(self, note: Note | None) -> None:
+        """Take note of an OK packet with a session-track block, which :attr:`tracked` has read."""
+        tracked = self.tracked
+        if tracked.transaction_state == NO_TRANSACTION:
+            self.has_share_locks = False
+        if (insert_id := tracked.variables.pop("last_insert_id", "")).isdecimal():
+            self.last_insert_id = int(insert_id)
+            self.is_insert_id_unsettled = False
+        if tracked.has_changed:
+            tracked.has_changed = False
+            effects: Note | None = note
+            if isinstance(note, Executing):
+                executed = self._executed(note)
+                effects = executed.statement.effects if executed is not None else None
+            if not isinstance(effects, Explained) and not (isinstance(effects, Effects) and effects.explains_change):
+                self.hold(Hold(HoldKind.UNEXPLAINED))
+
+    def note_prepared(self, note: Preparing, answer: PrepareOk) -> int:
+        """Take note of a statement that the server has prepared; return the id by which the client is to know it."""
+        client_id = answer.statement_id
+        if client_id in self.statements:
+            client_id = max(self.statements) + 1
+        note.prepared = PreparedStatement(
+            client_id,
+            answer.statement_id,
+            note.text,
+            note.statement,
+            self.tracked.schema,
+            self.dialect,
+            answer.columns,
+            answer.parameters,
+            b"",
+        )
+        return client_id
+
+    def end_command(self, note: Note, status: int, *, failed: bool) -> None:
+        """Take note that a command has been answered: ``status`` are the last status flags."""
+        self.has_news = True
+        match note:
+            case Effects():
+                self._apply(note, failed=failed)
+            case Preparing():
+                self._end_prepare(note, failed=failed)
+            case Executing():
+                self._end_execution(note, status, failed=failed)
+            case Resetting(prepared):
+                prepared.has_long_data = prepared.has_cursor = False
+            case Fetching(prepared):
+                prepared.has_cursor = prepared.has_cursor and not failed and not status & _LAST_ROW_SENT
+            case SettingOption(multi_statements):
+                if not failed:
+                    self.multi_statements = multi_statements
+
+    def forget_statement(self, client_id: int) -> None:
+        """Take note of a COM_STMT_CLOSE."""
+        self.statements.pop(client_id, None)
+
+    def _end_prepare(self, note: Preparing, *, failed: bool) -> None:
+        self.last_prepared = None if failed else note.prepared
+        if note.prepared is not None and not failed:
+            note.prepared.definitions = b"".join(note.definitions)
+            self.statements[note.prepared.client_id] = note.prepared
+
+    def _end_execution(self, note: Executing, status: int, *, failed: bool) -> None:
+        prepared = self._executed(note)
+        if prepared is None:
+            return
+        prepared.has_long_data = False
+        prepared.has_cursor = not failed and bool(status & _CURSOR_EXISTS)
+        prepared.lacks_types = prepared.lacks_types and failed
+        if note.payload:
+            with suppress(MalformedPacket):
+                keep_types(prepared, note.payload, find_types(note.payload, prepared.parameters))
+        if prepared.statement.kind is Kind.OTHER:
+            self.doubt_insert_id()
+        if prepared.statement.effects is not None:
+            self._apply(prepared.statement.effects, failed=failed)
+
+    def _executed(self, note: Executing) -> PreparedStatement | None:
+        return note.prepared or self.last_prepared
+
+    def _apply(self, effects: Effects, *, failed: bool) -> None:
+        self.unsettled_variables |= effects.user_variables
+        self.unsettled_system_variables |= effects.system_variables
+        self._dialect_changes += not effects.system_variables.isdisjoint(_DIALECT_VARIABLES)
+        self.is_role_unsettled |= effects.sets_role
+        self.is_insert_id_unsettled |= effects.sets_insert_id
+        self.has_share_locks |= effects.share_locks
+        # Of several statements one may have failed behind others that have not.
+        for hold in effects.takes:
+            if not failed or effects.is_multiple or hold.kind is HoldKind.USER_LOCK:
+                self._take(hold)
+        if failed:
+            self._forget_replaced(effects)
+        if failed and not effects.is_multiple:
+            return
+        self._apply_sql_statements(effects, failed=failed)
+        if not failed:
+            for hold in effects.releases:
+                self._release(hold)
+
+    def _forget_replaced(self, effects: Effects) -> None:
+        """Forget the statements in whose place others could not be PREPAREd: servers drop them first."""
+        for sql in effects.prepares:
+            self._forget_sql(sql.name)
+
+    def _apply_sql_statements(self, effects: Effects, *, failed: bool) -> None:
+        """Take note of what becomes of statements PREPAREd in SQL."""
+        for sql in effects.prepares:
+            if failed:
+                self.lose_sql_statement(sql.name)  # by how many statements the one that failed was behind, nobody knows
+            else:
+                self._prepare_sql(sql)
+        for name in effects.executes:
+            self._execute_sql(name)
+        if effects.is_multiple:
+            # Which of them were carried out, and under which schema, is not known.
+            for name in (*(sql.name for sql in effects.prepares), *effects.deallocates):
+                self.lose_sql_statement(name)
+        if not failed:
+            for name in effects.deallocates:
+                self._forget_sql(name)
+        for name, variable in list(self.unsettled_sql_statements.items()):
+            if variable in effects.user_variables and name not in [sql.name for sql in effects.prepares]:
+                # The text is not in the variable any more, and nowhere else.
+                self.lose_sql_statement(name)
+
+    def _prepare_sql(self, sql: SqlPrepare) -> None:
+        self._forget_sql(sql.name)
+        if sql.literal is not None:
+            self.sql_statements[sql.name] = SqlStatement(sql.literal, self.tracked.schema, self.dialect)
+        elif sql.variable is not None:
+            self.unsettled_sql_statements[sql.name] = sql.variable
+            self._sql_places[sql.name] = (self.tracked.schema, self.dialect)
+
+    def _forget_sql(self, name: bytes) -> None:
+        self.sql_statements.pop(name, None)
+        self.unsettled_sql_statements.pop(name, None)
+        self._holds.pop(Hold(HoldKind.UNSETTLED, f"PREPARE {_shown(name)}"), None)
+
+    def keep_sql_statement(self, name: bytes, literal: bytes, text: bytes) -> None:
+        """Remember a statement whose ``text`` was in a user variable; ``literal`` is for such a variable."""
+        self.unsettled_sql_statements.pop(name, None)
+        self.sql_statements[name] = SqlStatement(literal, *self._sql_places[name], text)
+
+    def lose_sql_statement(self, name: bytes) -> None:
+        """Hold a statement PREPAREd in SQL whose text cannot be had."""
+        self._forget_sql(name)
+        self.hold(Hold(HoldKind.UNSETTLED, f"PREPARE {_shown(name)}"))
+
+    def _execute_sql(self, name: bytes) -> None:
+        """Take note of an EXECUTE in SQL, which does what the text of the statement says."""
+        sql = self.sql_statements.get(name)
+        text = b"" if sql is None else sql.literal if sql.text is None else sql.text
+        if sql is None or _HIDES_EFFECTS.search(text):
+            self.hold(Hold(HoldKind.UNEXPLAINED))
+        else:
+            self.unsettled_variables |= {name.lower() for name in _PLAIN_VARIABLE.findall(text)}
+
+    def _take(self, hold: Hold) -> None:
+        # A lock can be taken several times over, and must then be released as often.
+        self._holds[self._qualified(hold)] += hold.kind is HoldKind.USER_LOCK or not self._holds[self._qualified(hold)]
+
+    def _qualified(self, hold: Hold) -> Hold:
+        if hold.kind is HoldKind.TEMPORARY_TABLE and hold.name and "." not in hold.name:
+            return Hold(hold.kind, f"{_shown(self.tracked.schema)}.{hold.name}")
+        return hold
+
+    def _release(self, hold: Hold) -> None:
+        hold = self._qualified(hold)
+        if not hold.name:
+            for taken in [taken for taken in self._holds if taken.kind is hold.kind]:
+                del self._holds[taken]
+        elif self._holds[hold] > 0:
+            self._holds[hold] -= 1
+
+
+def _shown(name: bytes) -> str:
+    return name.decode(errors="replace")
+
+
+def _settled(dialect: Dialect, mark: str, settled: Dialect) -> Dialect:
+    """Put the values that have been found in the place of those that were still to be read back."""
+    return tuple(new if old == mark else old for old, new in zip(dialect, settled, strict=True))

@@ -1,0 +1,638 @@
+"""What is remembered of a session, exchange by exchange."""
+
+import pytest
+
+from protocol.constants import Capability
+from protocol.holds import Hold, HoldKind
+from protocol.memory import SessionMemory
+from tests.protocol.transcripts import (
+    COLUMN,
+    EOF,
+    EOF_CURSOR,
+    ERR,
+    FETCH,
+    OK,
+    OWN_REPORTS,
+    PREPARE,
+    ROW,
+    SCHEMA,
+    Wire,
+    a_statement,
+    frames,
+    ok_with_state,
+)
+
+STATE_CHANGE = b"\x02\x01\x31"
+IMPLICIT_READ = b"\x05\x09\x08I_R___S_"
+IN_TRANSACTION = 1
+FAILED = frames(ERR)
+DONE = frames(OK)
+
+EXECUTE_1 = b"\x17\x01\x00\x00\x00\x00\x01\x00\x00\x00"
+
+
+def changed(*entries: bytes, status: int = 2) -> bytes:
+    """Write the reply to a statement after which the server says that something has changed."""
+    return frames(ok_with_state(*entries, STATE_CHANGE, status=status))
+
+
+def prepare_ok(statement_id: int, columns: int = 0, parameters: int = 0) -> bytes:
+    return b"\x00" + statement_id.to_bytes(4, "little") + bytes((columns, 0, parameters, 0, 0, 0, 0))
+
+
+def exchange(wire: Wire, statement: str, reply: bytes = DONE) -> SessionMemory:
+    """Have the client run a statement."""
+    wire.client_asks(b"\x03" + statement.encode())
+    wire.server_says(reply)
+    assert wire.tracker.idle
+    return wire.memory
+
+
+def after(*statements: str, reply: bytes = DONE) -> SessionMemory:
+    """Give what is known of a session after these statements."""
+    wire = Wire()
+    for statement in statements:
+        exchange(wire, statement, reply)
+    return wire.memory
+
+
+def holds(memory: SessionMemory) -> list[str]:
+    return [str(hold) for hold in memory.holds]
+
+
+# Nothing happens until it has been answered
+
+
+def test_a_new_session_has_nothing_to_restore() -> None:
+    memory = Wire().memory
+    assert memory.holds == []
+    assert not memory.is_unsettled
+    assert repr(memory) == "<SessionMemory held by nothing>"
+
+
+def test_most_statements_leave_nothing_behind() -> None:
+    memory = after("SELECT 1", "INSERT INTO t VALUES (1)", "UPDATE t SET a = 2", "COMMIT", "DROP TABLE t")
+    assert memory.holds == []
+    assert not memory.is_unsettled
+
+
+def test_what_a_command_does_counts_when_it_has_been_answered() -> None:
+    wire = Wire()
+    wire.client_asks(b"\x03SET @a = 1")
+    assert not wire.memory.is_unsettled
+    assert not wire.memory.has_news
+    wire.server_says(DONE)
+    assert wire.memory.unsettled_variables == {b"a"}
+    assert wire.memory.has_news
+    assert holds(wire.memory) == ["state that was not read back yet (@a)"]
+    assert repr(wire.memory) == "<SessionMemory held by state that was not read back yet (@a)>"
+
+
+def test_reset_forgets_everything() -> None:
+    wire = Wire()
+    exchange(wire, "SET @a = 1; SELECT GET_LOCK('a', 1); SET ROLE r; PREPARE s FROM 'SELECT 1'", changed(SCHEMA))
+    wire.prepare(1)
+    wire.memory.lost_transaction = True
+    wire.memory.reset()
+    fresh = Wire().memory
+    fresh.tracked.reset()
+    assert vars(wire.memory) | {"tracked": None} == vars(fresh) | {"tracked": None}
+    assert vars(wire.memory.tracked) | {"_own": None} == vars(fresh.tracked) | {"_own": None}
+
+
+# Holds
+
+
+@pytest.mark.parametrize(
+    ("take", "kind", "release"),
+    [
+        ("CREATE TEMPORARY TABLE a (b INT)", HoldKind.TEMPORARY_TABLE, "DROP TEMPORARY TABLE a"),
+        ("LOCK TABLES a WRITE", HoldKind.TABLE_LOCKS, "UNLOCK TABLES"),
+        ("FLUSH TABLES WITH READ LOCK", HoldKind.GLOBAL_READ_LOCK, "UNLOCK TABLES"),
+        ("SELECT GET_LOCK('a', 1)", HoldKind.USER_LOCK, "SELECT RELEASE_LOCK('a')"),
+        ("SELECT GET_LOCK('a', 1)", HoldKind.USER_LOCK, "SELECT RELEASE_ALL_LOCKS()"),
+        ("HANDLER a OPEN", HoldKind.HANDLER, "HANDLER a CLOSE"),
+    ],
+)
+def test_holds_are_taken_and_released(take: str, kind: HoldKind, release: str) -> None:
+    wire = Wire()
+    memory = exchange(wire, take)
+    assert [hold.kind for hold in memory.holds] == [kind]
+    # What fails does not release anything, and what is of another kind neither.
+    exchange(wire, release, FAILED)
+    exchange(wire, "SELECT 1")
+    assert [hold.kind for hold in memory.holds] == [kind]
+    exchange(wire, release)
+    assert memory.holds == []
+
+
+@pytest.mark.parametrize("take", ["CREATE TEMPORARY TABLE a (b INT)", "LOCK TABLES a WRITE", "HANDLER a OPEN"])
+def test_what_fails_takes_nothing(take: str) -> None:
+    assert after(take, reply=FAILED).holds == []
+    # Unless something in front of it has not failed.
+    assert after(f"{take}; SELEC 1", reply=FAILED).holds
+
+
+def test_a_lock_is_taken_even_by_a_statement_that_fails() -> None:
+    # An error in a row behind the one for which the function was called.
+    assert after("SELECT GET_LOCK('a', 1), nonsense()", reply=FAILED).holds
+
+
+def test_a_lock_must_be_released_as_often_as_it_was_taken() -> None:
+    wire = Wire()
+    for _ in range(2):
+        exchange(wire, "SELECT GET_LOCK('a', 1)")
+    exchange(wire, "SELECT GET_LOCK('b', 1)")
+    assert wire.memory.user_locks == [Hold(HoldKind.USER_LOCK, "a"), Hold(HoldKind.USER_LOCK, "b")]
+    for remaining in (["a", "b"], ["b"], ["b"]):
+        exchange(wire, "SELECT RELEASE_LOCK('a')")
+        assert [hold.name for hold in wire.memory.holds] == remaining
+    exchange(wire, "SELECT RELEASE_ALL_LOCKS()")
+    assert wire.memory.holds == []
+
+
+def test_a_part_that_fails_releases_nothing() -> None:
+    wire = Wire()
+    exchange(wire, "SELECT GET_LOCK('a', 1)")
+    exchange(wire, "SELECT RELEASE_LOCK('a'); SELEC 1", FAILED)
+    assert [hold.name for hold in wire.memory.holds] == ["a"]
+
+
+def test_what_can_be_there_only_once_is_taken_once() -> None:
+    wire = Wire()
+    for _ in range(2):
+        exchange(wire, "CREATE TEMPORARY TABLE IF NOT EXISTS a (b INT)")
+    exchange(wire, "DROP TEMPORARY TABLE a")
+    assert wire.memory.holds == []
+
+
+def test_table_locks_are_taken_once() -> None:
+    wire = Wire()
+    exchange(wire, "LOCK TABLES a WRITE")
+    exchange(wire, "LOCK TABLES b WRITE")
+    exchange(wire, "UNLOCK TABLES")
+    assert wire.memory.holds == []
+
+
+def test_the_server_knows_whether_a_lock_is_held() -> None:
+    memory = after("SELECT GET_LOCK('a', 1)", "SELECT GET_LOCK(CONCAT('b', 1), 1)")
+    (known,) = memory.user_locks
+    memory.release(known)
+    assert memory.user_locks == []
+    assert [hold.kind for hold in memory.holds] == [HoldKind.USER_LOCK]  # a name that is not known
+
+
+def test_temporary_tables_are_in_schemas() -> None:
+    wire = Wire()
+    exchange(wire, "USE t", changed(SCHEMA))
+    exchange(wire, "CREATE TEMPORARY TABLE a (b INT)", changed())
+    exchange(wire, "USE u", changed(b"\x01\x02\x01u"))
+    exchange(wire, "DROP TEMPORARY TABLE a")
+    assert holds(wire.memory) == ["a temporary table (t.a)"]
+    exchange(wire, "DROP TEMPORARY TABLE t.a")
+    assert wire.memory.holds == []
+
+
+def test_holds_of_the_guards_own() -> None:
+    memory = Wire().memory
+    hold = Hold(HoldKind.UNSETTLED, "something")
+    memory.hold(hold)
+    memory.hold(hold)
+    assert memory.holds == [hold]
+    memory.release(hold)
+    memory.release(hold)
+    assert memory.holds == []
+
+
+# Changes that the server reports without saying which
+
+
+@pytest.mark.parametrize("statement", ["SET @a = 1", "USE t", "PREPARE s FROM 'SELECT 1'", "SET sql_mode = ''"])
+def test_a_change_that_the_text_explains(statement: str) -> None:
+    assert Hold(HoldKind.UNEXPLAINED) not in after(statement, reply=changed()).holds
+
+
+@pytest.mark.parametrize("statement", ["CALL p()", "SELECT f()", "SELECT 1"])
+def test_a_change_that_nothing_explains(statement: str) -> None:
+    assert Hold(HoldKind.UNEXPLAINED) in after(statement, reply=changed()).holds
+
+
+def test_a_change_that_was_explained_is_not_explained_again() -> None:
+    wire = Wire()
+    exchange(wire, "SET @a = 1", changed())
+    exchange(wire, "SELECT 1", frames(ok_with_state(SCHEMA)))
+    assert Hold(HoldKind.UNEXPLAINED) not in wire.memory.holds
+
+
+def test_what_the_guard_itself_does_needs_no_explanation() -> None:
+    wire = Wire()
+    wire.client_asks(b"\x02t")
+    wire.server_says(changed(SCHEMA))
+    assert wire.memory.holds == []
+
+
+@pytest.mark.parametrize(("text", "is_explained"), [(b"SET @a = 1", True), (b"CALL p()", False)])
+@pytest.mark.parametrize("command", [EXECUTE_1, b"\x17\xff\xff\xff\xff\x00\x01\x00\x00\x00"], ids=["by id", "the last"])
+def test_a_prepared_statement_explains_what_its_text_explains(
+    command: bytes, text: bytes, *, is_explained: bool
+) -> None:
+    wire = Wire()
+    wire.client_asks(b"\x16" + text)
+    wire.server_says(frames(prepare_ok(1)))
+    wire.client_asks(command)
+    wire.server_says(changed())
+    assert (Hold(HoldKind.UNEXPLAINED) not in wire.memory.holds) == is_explained
+
+
+def test_the_execution_of_what_is_not_known_explains_nothing() -> None:
+    wire = Wire()
+    wire.client_asks(EXECUTE_1)
+    wire.server_says(changed())
+    assert wire.memory.holds == [Hold(HoldKind.UNEXPLAINED)]
+
+
+# State that is read back
+
+
+def test_what_has_to_be_read_back() -> None:
+    wire = Wire()
+    exchange(wire, "SET @a = 1, @@sql_mode = ''")
+    exchange(wire, "SET ROLE r")
+    exchange(wire, "PREPARE s FROM @a")
+    wire.server_says(b"")
+    assert wire.memory.unsettled_variables == {b"a"}
+    assert wire.memory.unsettled_system_variables == {"sql_mode"}
+    assert wire.memory.unsettled_sql_statements == {b"s": b"a"}
+    assert holds(wire.memory) == [
+        f"state that was not read back yet ({what})" for what in ("@a", "@@sql_mode", "PREPARE s", "SET ROLE")
+    ]
+
+
+@pytest.mark.parametrize("attribute", ["is_role_unsettled", "is_insert_id_unsettled"])
+def test_each_of_these_makes_it_unsettled(attribute: str) -> None:
+    memory = Wire().memory
+    setattr(memory, attribute, True)
+    assert memory.is_unsettled
+
+
+def test_reports_that_the_client_has_overruled_are_to_be_had_again() -> None:
+    memory = after(
+        "SET session_track_schema = OFF", reply=frames(ok_with_state(b"\x00\x19\x14session_track_schema\x03OFF"))
+    )
+    assert memory.is_unsettled
+    assert holds(memory) == ["state that was not read back yet (SET session_track)"]
+
+
+def test_the_id_in_an_ok_packet_is_not_always_that_of_last_insert_id() -> None:
+    # For an INSERT that gives the id itself it is that one, and LAST_INSERT_ID() stays as it was.
+    memory = after("INSERT INTO t VALUES (7)", reply=frames(b"\x00\x01\x07\x02\x00\x00\x00"))
+    assert memory.last_insert_id == 7
+    assert memory.is_insert_id_unsettled
+    assert memory.holds == []  # a link that is lost meanwhile takes the more likely one with it
+    memory.is_insert_id_unsettled = False
+    memory.note_insert_id(7)
+    assert not memory.is_insert_id_unsettled
+
+
+# Statements PREPAREd in SQL
+
+
+def test_a_sql_statement_is_kept_as_it_was_written() -> None:
+    wire = Wire()
+    exchange(wire, "USE t", changed(SCHEMA))
+    exchange(wire, "PREPARE s FROM 'SELECT ''a'''")
+    (sql,) = wire.memory.sql_statements.values()
+    assert (sql.literal, sql.schema) == (b"'SELECT ''a'''", b"t")
+    assert wire.memory.holds == []
+    exchange(wire, "DEALLOCATE PREPARE s")
+    assert wire.memory.sql_statements == {}
+
+
+@pytest.mark.parametrize("source", ["'SELECT 1'", "@a"])
+def test_a_sql_statement_is_gone_before_another_one_by_its_name_fails(source: str) -> None:
+    wire = Wire()
+    exchange(wire, f"PREPARE s FROM {source}")
+    exchange(wire, "PREPARE s FROM 'nonsense'", FAILED)
+    assert wire.memory.sql_statements == {}
+    assert wire.memory.unsettled_sql_statements == {}
+    assert wire.memory.holds == []
+
+
+def test_which_of_several_statements_has_failed_is_not_known() -> None:
+    wire = Wire()
+    exchange(wire, "PREPARE s FROM 'SELECT 1'; SELEC 1", FAILED)
+    assert wire.memory.sql_statements == {}
+    assert holds(wire.memory) == ["state that was not read back yet (PREPARE s)"]
+    exchange(wire, "PREPARE s FROM 'SELECT 1'")
+    assert wire.memory.holds == []
+
+
+def test_the_text_in_a_variable_is_gone_when_the_variable_is_set_again() -> None:
+    wire = Wire()
+    exchange(wire, "PREPARE s FROM @a")
+    exchange(wire, "SET @b = 1")
+    assert wire.memory.unsettled_sql_statements == {b"s": b"a"}
+    exchange(wire, "SET @a = 1")
+    # It cannot be read back any more: nothing is asked for it, and it stays a hold.
+    assert wire.memory.unsettled_sql_statements == {}
+    assert "state that was not read back yet (PREPARE s)" in holds(wire.memory)
+    exchange(wire, "PREPARE s FROM 'SELECT 1'")
+    assert "state that was not read back yet (PREPARE s)" not in holds(wire.memory)
+
+
+def test_a_text_that_is_set_together_with_its_statement_is_still_in_its_variable() -> None:
+    memory = after("SET @a = 'SELECT 1'; PREPARE s FROM @a")
+    assert memory.unsettled_sql_statements == {b"s": b"a"}
+    assert [hold.name for hold in memory.holds] == ["@a", "PREPARE s"]
+
+
+@pytest.mark.parametrize(
+    ("text", "unsettled", "is_held"),
+    [
+        ("SELECT 1", set(), False),
+        ("SELECT @A := @b", {b"a", b"b"}, False),
+        ("SELECT @@sql_mode", set(), False),
+        ("SELECT @`a` := 1", set(), True),
+        ("SELECT GET_LOCK(1, 1)", set(), True),
+    ],
+)
+def test_executing_a_sql_statement_does_what_its_text_says(text: str, unsettled: set[bytes], *, is_held: bool) -> None:
+    wire = Wire()
+    exchange(wire, f"PREPARE s FROM '{text}'")
+    assert not wire.memory.is_unsettled
+    exchange(wire, "EXECUTE s")
+    assert wire.memory.unsettled_variables == unsettled
+    assert (Hold(HoldKind.UNEXPLAINED) in wire.memory.holds) == is_held
+
+
+def test_executing_a_sql_statement_that_is_not_known_may_do_anything() -> None:
+    assert after("EXECUTE s").holds == [Hold(HoldKind.UNEXPLAINED)]
+    assert after("EXECUTE s", reply=FAILED).holds == []
+
+
+# Binary prepared statements
+
+
+def test_a_prepared_statement_is_kept_with_all_that_a_new_link_needs() -> None:
+    wire = Wire(keeps_definitions=True)
+    exchange(wire, "USE t", changed(SCHEMA))
+    wire.client_asks(PREPARE)
+    wire.server_says(frames(prepare_ok(7, 1, 1), COLUMN, EOF, ROW, EOF))
+    assert wire.memory.statements == {7: a_statement(7, text=b"SELECT ?", schema=b"t", definitions=COLUMN + ROW)}
+    assert wire.memory.last_prepared is wire.memory.statements[7]
+
+
+def test_definitions_are_kept_only_for_clients_that_rely_on_them() -> None:
+    wire = Wire()
+    wire.client_asks(PREPARE)
+    wire.server_says(frames(prepare_ok(7, 1, 1), COLUMN, EOF, ROW, EOF))
+    assert wire.memory.statements[7].definitions == b""
+
+
+def test_a_prepare_that_fails_leaves_nothing() -> None:
+    wire = Wire()
+    wire.client_asks(PREPARE, PREPARE)
+    wire.server_says(frames(prepare_ok(7)) + FAILED)
+    assert list(wire.memory.statements) == [7]
+    assert wire.memory.last_prepared is None
+    # Also in the middle of it.
+    wire.client_asks(PREPARE)
+    wire.server_says(frames(prepare_ok(8, 1, 1), ERR))
+    assert list(wire.memory.statements) == [7]
+    assert wire.memory.last_prepared is None
+
+
+def test_a_second_statement_by_an_id_gets_another_one_for_the_client() -> None:
+    wire = Wire()
+    wire.prepare(7, 1)
+    wire.prepare(12, 2)
+    wire.client_asks(PREPARE)
+    assert wire.server_says(frames(prepare_ok(7))) == frames(prepare_ok(13))
+    assert wire.memory.statements[13].server_id == 7
+
+
+def test_a_closed_statement_is_forgotten() -> None:
+    wire = Wire()
+    wire.prepare(1)
+    wire.client_asks(b"\x19\x01\x00\x00\x00")
+    assert wire.memory.statements == {}
+
+
+def test_a_statement_that_is_too_large_to_be_kept_holds_until_it_is_closed() -> None:
+    wire = Wire()
+    wire.client_asks(b"\x16SELECT ".ljust(0x10002, b"1"))
+    wire.server_says(frames(prepare_ok(1)))
+    assert wire.memory.holds == [Hold(HoldKind.LARGE_PREPARE)]
+    wire.client_asks(b"\x19\x01\x00\x00\x00")
+    assert wire.memory.holds == []
+
+
+def test_an_open_cursor_holds_until_its_last_row() -> None:
+    wire = Wire()
+    wire.prepare(1)
+    opened = frames(b"\x01", COLUMN, EOF_CURSOR)
+    wire.client_asks(EXECUTE_1)
+    wire.server_says(opened)
+    assert wire.memory.holds == [Hold(HoldKind.CURSOR)]
+    wire.client_asks(FETCH)
+    wire.server_says(frames(ROW, EOF_CURSOR))
+    assert wire.memory.holds == [Hold(HoldKind.CURSOR)]
+    wire.client_asks(FETCH)
+    wire.server_says(frames(ROW, b"\xfe\x00\x00\x82\x00"))
+    assert wire.memory.holds == []
+
+
+@pytest.mark.parametrize(
+    ("command", "reply"),
+    [(FETCH, FAILED), (b"\x1a\x01\x00\x00\x00", DONE), (EXECUTE_1, DONE), (EXECUTE_1, FAILED)],
+    ids=["an error", "reset", "executed anew", "executed anew in vain"],
+)
+def test_a_cursor_ends_with(command: bytes, reply: bytes) -> None:
+    wire = Wire()
+    wire.prepare(1, has_cursor=True)
+    assert wire.memory.holds == [Hold(HoldKind.CURSOR)]
+    wire.client_asks(command)
+    wire.server_says(reply)
+    assert wire.memory.holds == []
+
+
+def test_fetching_does_not_open_a_cursor() -> None:
+    wire = Wire()
+    wire.prepare(1)
+    wire.client_asks(FETCH)
+    wire.server_says(frames(EOF))
+    assert wire.memory.holds == []
+
+
+@pytest.mark.parametrize("command", [EXECUTE_1, b"\x1a\x01\x00\x00\x00", b"\x19\x01\x00\x00\x00"])
+def test_long_data_holds_until_it_has_been_used_or_dropped(command: bytes) -> None:
+    wire = Wire()
+    wire.prepare(1)
+    wire.client_asks(b"\x18\x01\x00\x00\x00\x00\x00data")
+    assert wire.memory.holds == [Hold(HoldKind.LONG_DATA)]
+    wire.client_asks(command)
+    if command[0] != 0x19:
+        assert wire.memory.holds == [Hold(HoldKind.LONG_DATA)]
+        wire.server_says(DONE)
+    assert wire.memory.holds == []
+
+
+def test_on_a_new_link_no_statement_knows_the_types_of_its_parameters() -> None:
+    wire = Wire()
+    wire.prepare(1)
+    wire.prepare(2, parameters=0)
+    wire.memory.begin_link()
+    assert [prepared.lacks_types for prepared in wire.memory.statements.values()] == [True, False]
+    # Only an execution that succeeds has told the server.
+    for reply, is_lacking in ((FAILED, True), (DONE, False)):
+        wire.client_asks(EXECUTE_1 + b"\x00\x01\x08\x00" + bytes(8))
+        wire.server_says(reply)
+        assert wire.memory.statements[1].lacks_types == is_lacking
+
+
+def test_the_types_of_the_statement_that_was_prepared_last_are_kept_once_it_is_known() -> None:
+    wire = Wire()
+    # MariaDB's connectors send both together.
+    wire.client_asks(PREPARE, b"\x17\xff\xff\xff\xff\x00\x01\x00\x00\x00\x00\x01\x08\x00" + bytes(8))
+    wire.server_says(frames(prepare_ok(7, 0, 1), COLUMN, EOF) + DONE)
+    prepared = wire.memory.statements[7]
+    assert (prepared.types, prepared.types_form) == (b"\x08\x00", (False, 1))
+
+
+def test_the_multi_statement_option_is_remembered() -> None:
+    wire = Wire()
+    wire.client_asks(b"\x1b\x00\x00")
+    wire.server_says(FAILED)
+    assert not wire.memory.multi_statements
+    for option, is_on in ((b"\x00", True), (b"\x01", False)):
+        wire.client_asks(b"\x1b" + option + b"\x00")
+        wire.server_says(frames(EOF))
+        assert wire.memory.multi_statements == is_on
+
+
+# A transaction that has only read
+
+
+def reading(*entries: bytes, status: int = IN_TRANSACTION) -> Wire:
+    """Give a session in a transaction that autocommit=0 has opened."""
+    wire = Wire(Capability.DEPRECATE_EOF)
+    wire.memory.isolation = "REPEATABLE-READ"
+    wire.client_asks(b"\x03SELECT 1")
+    wire.server_says(frames(ok_with_state(IMPLICIT_READ, *entries, status=status)))
+    return wire
+
+
+def test_a_transaction_that_was_opened_implicitly_and_has_only_read() -> None:
+    assert reading().memory.has_only_read
+    assert not Wire().memory.has_only_read
+
+
+@pytest.mark.parametrize(
+    "state",
+    [b"T_R___S_", b"I___W_S_", b"I_Rw__S_", b"________", b"T_______"],
+    ids=["begun explicitly", "written", "written to unsafe tables", "none", "begun"],
+)
+def test_states_of_other_transactions(state: bytes) -> None:
+    assert not reading(b"\x05\x09\x08" + state).memory.has_only_read
+
+
+@pytest.mark.parametrize("state", [b"I_R___S_", b"Ir____S_", b"I_____S_"])
+def test_states_of_transactions_that_have_only_read(state: bytes) -> None:
+    assert reading(b"\x05\x09\x08" + state).memory.has_only_read
+
+
+def variable(name: bytes, value: bytes) -> bytes:
+    entry = bytes((len(name),)) + name + bytes((len(value),)) + value
+    return b"\x00" + bytes((len(entry),)) + entry
+
+
+@pytest.mark.parametrize("name", [b"transaction_isolation", b"tx_isolation"])
+def test_what_a_serializable_transaction_reads_is_locked(name: bytes) -> None:
+    assert not reading(variable(name, b"SERIALIZABLE")).memory.has_only_read
+    assert reading(variable(name, b"READ-COMMITTED")).memory.has_only_read
+    wire = reading()
+    for isolation in ("SERIALIZABLE", "serializable", ""):  # the last one: not known
+        wire.memory.isolation = isolation
+        assert not wire.memory.has_only_read
+
+
+def test_a_transaction_that_is_to_be_a_special_one() -> None:
+    assert not reading(b"\x04\x1c\x1bSTART TRANSACTION READ ONLY").memory.has_only_read
+
+
+def test_share_locks_are_not_in_the_servers_report() -> None:
+    wire = reading()
+    wire.client_asks(b"\x03SELECT * FROM t LOCK IN SHARE MODE")
+    wire.server_says(frames(b"\x01", COLUMN, b"\xfe\x00\x00\x01\x00\x00\x00"))
+    assert not wire.memory.has_only_read
+    # They end with the transaction.
+    wire.client_asks(b"\x03COMMIT")
+    wire.server_says(frames(ok_with_state(b"\x05\x09\x08________")))
+    wire.client_asks(b"\x03SELECT 1")
+    wire.server_says(frames(ok_with_state(IMPLICIT_READ, status=IN_TRANSACTION)))
+    assert wire.memory.has_only_read
+
+
+def test_an_eof_packet_cannot_say_what_the_result_did_to_the_transaction() -> None:
+    wire = Wire()
+    wire.memory.isolation = "REPEATABLE-READ"
+    wire.memory.tracked.transaction_state = "I_R___S_"
+    exchange(wire, "SELECT 1", frames(b"\x01", COLUMN, EOF, ROW, EOF))
+    assert wire.memory.has_only_read  # it was in none
+    exchange(wire, "SELECT f()", frames(b"\x01", COLUMN, EOF, ROW, b"\xfe\x00\x00\x01\x00"))
+    assert wire.memory.is_transaction_unsettled
+    assert not wire.memory.has_only_read
+    wire.memory.begin_link()
+    assert not wire.memory.is_transaction_unsettled
+
+
+# How texts are read
+
+
+def test_the_dialect_is_what_decides_how_a_text_is_read() -> None:
+    wire = Wire()
+    assert set(wire.memory.dialect) == {None}
+    wire.memory.tracked.note(variable(b"sql_mode", b"ANSI") + variable(b"wait_timeout", b"7"))
+    assert wire.memory.dialect == ("ANSI", None, None, None)
+
+
+def test_what_was_prepared_before_a_value_is_known_gets_it_later() -> None:
+    wire = Wire()
+
+    def prepare(statement_id: int) -> None:
+        wire.client_asks(PREPARE)
+        wire.server_says(frames(prepare_ok(statement_id)))
+        exchange(wire, f"PREPARE s{statement_id} FROM 'SELECT 1'")
+
+    prepare(1)
+    exchange(wire, "SET @@sql_mode = 'ANSI'")
+    prepare(2)
+    exchange(wire, "SET @@sql_mode = ''")
+    prepare(3)
+    memory = wire.memory
+    assert len({prepared.dialect for prepared in memory.statements.values()}) == 3
+    memory.settle_system_variables({"sql_mode": ""})
+    assert memory.unsettled_system_variables == set()
+    assert memory.tracked.variables == {"sql_mode": ""}
+    first, second, third = (prepared.dialect for prepared in memory.statements.values())
+    assert first == (None, None, None, None)
+    assert second not in (first, third)  # what it was then, nobody knows
+    assert third == memory.dialect == ("", None, None, None)
+    assert [sql.dialect for sql in memory.sql_statements.values()] == [first, second, third]
+
+
+def test_some_character_sets_deceive() -> None:
+    memory = Wire().memory
+    assert not memory.is_deceptive
+    for charset, is_deceptive in ((b"utf8mb4", False), (b"gbk", True), (b"sjis", True), (b"latin1", False)):
+        memory.tracked.note(variable(b"character_set_client", charset))
+        assert memory.is_deceptive == is_deceptive
+
+
+def test_a_new_link_has_no_transaction() -> None:
+    wire = reading()
+    wire.memory.has_share_locks = True
+    wire.memory.begin_link()
+    wire.memory.tracked.begin_link(OWN_REPORTS)
+    assert not wire.memory.has_share_locks
+    assert not wire.memory.has_only_read
