@@ -45,6 +45,13 @@ class AuthMode(StrEnum):
     USERS = "users"
 
 
+class Snapshots(StrEnum):
+    """What becomes of a transaction that only read when its link is lost."""
+
+    RENEW = "renew"
+    TELL = "tell"
+
+
 class LogLevel(StrEnum):
     """The least important message that is logged."""
 
@@ -202,6 +209,14 @@ class Keepalive(Section):
     validate_after: Seconds = 5.0
 
 
+class Reconnect(Section):
+    """How a session that has lost its link comes back. ``wait`` is how long a client may have to wait for that."""
+
+    wait: Seconds = 30.0
+    concurrency: int = Field(default=32, strict=True, ge=1, le=100_000)
+    snapshots: Annotated[Snapshots, one_of(Snapshots)] = Snapshots.RENEW
+
+
 class Limits(Section):
     """What a client can claim, and how long it may take."""
 
@@ -225,6 +240,7 @@ class Config(Section):
     auth: Auth = Auth()
     guard: Guard = Guard()
     keepalive: Keepalive = Keepalive()
+    reconnect: Reconnect = Reconnect()
     limits: Limits = Limits()
     log: Log = Log()
 

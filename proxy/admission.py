@@ -1,10 +1,9 @@
 """Letting a client in: it logs in to us, we log in to the server as it, and it learns what the server says."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import trio
 
-from config import Config
 from protocol.constants import Capability
 from protocol.errors import ProtocolError, Refusal, ServerError
 from protocol.framing import first_packet
@@ -15,19 +14,8 @@ from proxy import answers
 from proxy.dialogue import Conversation
 from proxy.errors import LinkLost, LoginFailed, UpstreamUnavailable
 from proxy.link import Link
-from proxy.passwords import PasswordBook
-from proxy.tls import ClientTls, UpstreamTls
+from proxy.shared import Shared
 from proxy.upstream import Upstream
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What all sessions have in common."""
-
-    config: Config
-    passwords: PasswordBook
-    client_tls: ClientTls
-    upstream_tls: UpstreamTls
 
 
 class Admission:
@@ -101,7 +89,7 @@ class Admission:
         else:
             proof = prove_password_natively(request.user, request.auth_response, self._nonce, passwords.for_dialogue)
         try:
-            ok = await self._upstream.change_user(request, proof.password)
+            ok = await self._upstream.change_user(request, proof)
         except ServerError as error:
             passwords.note_refused(request.user, proof.password)
             await conversation.say(error.packet)
@@ -110,13 +98,16 @@ class Admission:
         await conversation.say(ok)
 
     async def _log_in(self, conversation: Conversation) -> None:
-        greeting = make_greeting(await self._upstream.connect())
+        upstream = self._upstream
+        server = await upstream.connect()
+        upstream.known_thread = self._shared.threads.admit(server.thread_id)
+        greeting = replace(make_greeting(server), thread_id=upstream.known_thread)
         self._nonce = greeting.nonce
         passwords = self._shared.passwords
         login = await conversation.run(greet_client(greeting, passwords.for_dialogue, private=self._client.is_private))
         self._capabilities = login.request.capabilities & greeting.capabilities
         try:
-            ok = await self._upstream.log_in(login)
+            ok = await upstream.log_in(login)
         except ServerError:
             passwords.note_refused(login.request.user, login.proof.password)
             raise

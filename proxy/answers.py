@@ -11,6 +11,8 @@ from protocol.packets import Err
 
 _LINK_FAILURE = "08S01"
 _REJECTED = "08004"
+_START_AGAIN = "40001"
+_GENERAL = "HY000"
 
 
 def too_large(size: int, limit: int, server: str, sqlstate: str) -> Err:
@@ -38,7 +40,7 @@ def cannot_hold(size: int, reason: str) -> Err:
     """Refuse a command of several frames that could not be kept until its size was known."""
     return Err(
         ErrorCode.OUT_OF_RESOURCES,
-        "HY000",
+        _GENERAL,
         f"stillhere: this command of {size} bytes could not be written to the guard's temporary directory ({reason}). "
         "It was not sent, and the session is as it was. Make room there, or send less at a time",
     )
@@ -88,4 +90,55 @@ def parting(server: str, reason: str, fate: str) -> Err:
         ErrorCode.CLIENT_INTERACTION_TIMEOUT,
         _LINK_FAILURE,
         f"stillhere: the session on {server} has ended ({reason}). {fate} Open a new connection",
+    )
+
+
+def rolled_back(server: str) -> Err:
+    """Tell a client that its transaction, or the statement that it was about to begin one with, has left no trace."""
+    return Err(
+        ErrorCode.LOCK_DEADLOCK,
+        _START_AGAIN,
+        f"stillhere: the link to {server} ended, and with it the open transaction or statement: all of it was rolled "
+        "back, nothing of it is left. The session goes on. Start the transaction again",
+    )
+
+
+def result_cut_off(server: str) -> Err:
+    """Tell a client that the result that it was reading does not go on. The statement has changed nothing."""
+    return Err(
+        ErrorCode.LOCK_DEADLOCK,
+        _START_AGAIN,
+        f"stillhere: the link to {server} ended in the middle of this result, which is not complete. The statement "
+        "only reads. The session goes on. Run it again",
+    )
+
+
+def outcome_unknown(server: str) -> Err:
+    """Tell a client that nobody knows whether its statement has been carried out."""
+    return Err(
+        ErrorCode.ERROR_DURING_COMMIT,
+        _GENERAL,
+        f"stillhere: the outcome of this statement is unknown: the link to {server} ended before its answer came, so "
+        "it may or may not have been carried out. It was not sent again. The session goes on. Look at the data before "
+        "you repeat it",
+    )
+
+
+def cannot_look_back(server: str) -> Err:
+    """Refuse a statement that asks for what the one before it has left behind on a link that is no more."""
+    return Err(
+        ErrorCode.ERROR_DURING_COMMIT,
+        _GENERAL,
+        "stillhere: this asks for the row count or the warnings of a statement that ran on an earlier link to "
+        f"{server}, where they are not known any more. It was not sent. The session goes on",
+    )
+
+
+def not_as_prepared(server: str, reason: str) -> Err:
+    """Refuse to execute a prepared statement that a new link does not have as it was."""
+    return Err(
+        ErrorCode.NEED_REPREPARE,
+        _GENERAL,
+        f"stillhere: this statement could not be prepared anew after the link to {server} had ended: {reason}. It was "
+        "not executed. The session goes on. Prepare it again",
     )

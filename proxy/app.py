@@ -8,10 +8,11 @@ import structlog
 import trio
 
 from config import Config, UnixAddress
-from proxy.admission import Shared
 from proxy.errors import StartError
 from proxy.listener import Reception, open_listeners
 from proxy.passwords import PasswordBook
+from proxy.reconnect import Reconnector
+from proxy.shared import Shared
 from proxy.tls import ClientTls, UpstreamTls
 
 log = structlog.stdlib.get_logger()
@@ -27,7 +28,11 @@ async def run(config: Config) -> None:
     """
     try:
         shared = Shared(
-            config, PasswordBook(config.auth), ClientTls(), UpstreamTls(config.upstream.tls, config.upstream.address)
+            config,
+            PasswordBook(config.auth),
+            ClientTls(),
+            UpstreamTls(config.upstream.tls, config.upstream.address),
+            Reconnector(config.reconnect.concurrency, config.upstream.connect_timeout + config.limits.login_timeout),
         )
     except OSError as error:
         raise StartError(f"cannot set up TLS: {error}") from error

@@ -1,20 +1,38 @@
 """What can go wrong with links. Errors of the operating system are translated into these once, in :mod:`proxy.link`."""
 
+from enum import Enum
+
 
 class StartError(Exception):
     """The guard cannot start; the text says why, for the one who started it."""
 
 
+class LinkEnd(Enum):
+    """What was seen of a link's end."""
+
+    CLOSED = "closed"  # the peer's side ended in good order (FIN)
+    RESET = "reset"
+    SILENCE = "silence"  # no answer where one was due
+    BROKEN = "broken"  # the peer does not speak the protocol
+    FAREWELL = "farewell"  # the peer has said why
+    ERROR = "error"  # anything else that the operating system or TLS has to say
+
+
 class LinkLost(Exception):
     """A link has ended, and nothing more can be sent or received on it; the text says how it ended."""
 
-    def __init__(self, link: object, reason: str) -> None:
+    def __init__(self, link: object, reason: str, end: LinkEnd = LinkEnd.ERROR) -> None:
         super().__init__(reason)
         self.link = link
+        self.end = end
 
 
 class UpstreamUnavailable(Exception):
     """No session can be had from the server; the text says why."""
+
+
+class SessionOver(Exception):
+    """The session cannot go on; the text says why, for the client and the log."""
 
 
 class CannotHold(Exception):

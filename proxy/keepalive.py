@@ -16,9 +16,9 @@ class KeepaliveClock:
     """Decides when the link of one session is due for a probe. All times are trio's, in seconds."""
 
     def __init__(self, settings: Keepalive, wait_timeout: float) -> None:
-        """``wait_timeout`` is how long the server lets this session be idle, in seconds."""
         self._validate_after = settings.validate_after
-        self._wait_timeout = wait_timeout
+        #: How long the server lets this session be idle, in seconds.
+        self.wait_timeout = wait_timeout
         #: No link that is to be probed is silent for longer, in seconds.
         self.interval = min(settings.interval or _LONGEST_SILENCE_SECONDS, wait_timeout / 2)
 
@@ -32,7 +32,7 @@ class KeepaliveClock:
         in a transaction is probed only while the server would have borne with it anyway.
         """
         due = heard_at + self.interval * (1 - _JITTER * random.random())  # noqa: S311  not a secret
-        if in_transaction and due >= idle_since + self._wait_timeout:
+        if in_transaction and due >= idle_since + self.wait_timeout:
             return float("inf")
         return due
 
@@ -47,7 +47,7 @@ def probe_command(tracker: ReplyTracker) -> CommandCode:
     COM_PING makes ROW_COUNT() 0; COM_STATISTICS leaves it alone, but has the server add up the counters of all its
     threads. Neither touches FOUND_ROWS(), LAST_INSERT_ID() or the list of warnings.
     """
-    return CommandCode.PING if tracker.row_count_is_zero else CommandCode.STATISTICS
+    return CommandCode.PING if tracker.row_count == 0 else CommandCode.STATISTICS
 
 
 def in_transaction(tracker: ReplyTracker) -> bool:

@@ -6,15 +6,18 @@ has not gone out yet goes out before the next send. And a send that fits into th
 finds bytes there, costs no turn of the scheduler.
 """
 
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 from contextlib import suppress
 
 import trio
 from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
 from protocol.errors import OutOfSync
-from proxy.errors import LinkLost
+from proxy.errors import LinkEnd, LinkLost
 
 #: The most that is received at once, and so kept in memory for each direction of a session.
 RECEIVE_BYTES = 64 * 1024
@@ -27,6 +30,14 @@ _LINGER_BYTES = 64 * 1024 * 1024
 _KEEPALIVE_IDLE_SECONDS = 60
 _KEEPALIVE_INTERVAL_SECONDS = 15
 _KEEPALIVE_PROBES = 4
+
+#: How OpenSSL 3 calls a link that ends in good order but for the TLS farewell. A reset has no name there.
+_ENDED_WITHOUT_FAREWELL = "UNEXPECTED_EOF_WHILE_READING"
+
+#: The most that TLS sends by itself when a link ends: an alert, of 24 bytes in TLS 1.3. In TLS 1.2 it depends on the
+#: cipher; with CBC and SHA-384 it has 85.
+_ALERT_BYTES = {"TLSv1.3": 24}
+_LONGEST_ALERT_BYTES = 96
 
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError)
 
@@ -45,6 +56,8 @@ class Link:
         self.inbox = b""
         #: When something was last received, in trio's time.
         self.heard_at = trio.current_time()
+        #: Bytes that the peer had not acknowledged when it closed its side; None where the system cannot tell.
+        self.unacknowledged: int | None = None
         self.is_local = sock.family == socket.AF_UNIX
         if not self.is_local:
             _tune(sock)
@@ -56,6 +69,21 @@ class Link:
     def is_private(self) -> bool:
         """Nobody else can read along: the link is encrypted or does not leave the machine."""
         return self.is_local or self._tls is not None
+
+    @property
+    def is_encrypted(self) -> bool:
+        """What goes out is not what was given to :meth:`send`."""
+        return self._tls is not None
+
+    @property
+    def alert_bytes(self) -> int:
+        """How many bytes of :attr:`unacknowledged` may be of TLS's own making: its answer to the peer's end."""
+        return 0 if self._tls is None else _ALERT_BYTES.get(self._tls.version() or "", _LONGEST_ALERT_BYTES)
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes of what was given to :meth:`send` have not gone out."""
+        return len(self._unsent)
 
     @property
     def has_unsent(self) -> bool:
@@ -82,11 +110,17 @@ class Link:
                 await wait_readable(self._fd)
             except ssl.SSLWantWriteError:
                 await wait_writable(self._fd)
+            except ssl.SSLEOFError as error:
+                if error.reason != _ENDED_WITHOUT_FAREWELL:
+                    raise _lost(self, error) from error
+                data = b""
+                break
             except OSError as error:
-                raise LinkLost(self, _describe(error)) from error
+                raise _lost(self, error) from error
             else:
                 break
         if not data:
+            self.unacknowledged = self._count_unacknowledged()
             return False
         self.inbox = self.inbox + data if self.inbox else data
         self.heard_at = trio.current_time()
@@ -95,7 +129,7 @@ class Link:
     async def must_receive(self, at_most: int = RECEIVE_BYTES) -> None:
         """Add what arrives to the inbox, as :meth:`receive`. Raises LinkLost where nothing will arrive any more."""
         if not await self.receive(at_most):
-            raise LinkLost(self, "closed by the peer")
+            raise LinkLost(self, "closed by the peer", LinkEnd.CLOSED)
 
     async def send(self, data: bytes) -> None:
         """Send all of ``data``, behind what an earlier, cancelled call has left.
@@ -112,7 +146,7 @@ class Link:
         except ssl.SSLWantWriteError:
             sent = 0
         except OSError as error:
-            raise LinkLost(self, _describe(error)) from error
+            raise _lost(self, error) from error
         self._unsent = memoryview(data)[sent:]
         if self._unsent:
             await self.flush()
@@ -128,7 +162,7 @@ class Link:
             except (BlockingIOError, ssl.SSLWantWriteError):
                 continue
             except OSError as error:
-                raise LinkLost(self, _describe(error)) from error
+                raise _lost(self, error) from error
             else:
                 self._unsent = self._unsent[sent:]
 
@@ -148,7 +182,11 @@ class Link:
         if self.inbox:
             raise OutOfSync("unencrypted bytes follow the request to encrypt the link")
         tls = context.wrap_socket(
-            self._sock, server_side=server_side, do_handshake_on_connect=False, server_hostname=server_name
+            self._sock,
+            server_side=server_side,
+            do_handshake_on_connect=False,
+            suppress_ragged_eofs=False,  # for Python, a reset is one of them
+            server_hostname=server_name,
         )
         self._sock = self._tls = tls
         while True:
@@ -159,7 +197,7 @@ class Link:
             except ssl.SSLWantWriteError:
                 await wait_writable(self._fd)
             except (OSError, ValueError) as error:
-                raise LinkLost(self, _describe(error)) from error
+                raise _lost(self, error) from error
             else:
                 return
 
@@ -180,6 +218,19 @@ class Link:
                 self.inbox = b""
         self.close()
 
+    def _count_unacknowledged(self) -> int | None:
+        """Count the bytes that were sent and not acknowledged.
+
+        The segment in which the peer ends its side acknowledges all that its machine had received (RFC 9293, 3.8), so
+        what is still open when it has come never reached the peer; a reset that comes behind it, as the answer to what
+        did not arrive in time, changes nothing in that. Without that segment the number means nothing: a reset by itself
+        acknowledges nothing. For other sockets than TCP's the number means something else.
+        """
+        if self.is_local or not sys.platform.startswith("linux"):
+            return None
+        count = fcntl.ioctl(self._fd, termios.TIOCOUTQ, bytes(4))
+        return int.from_bytes(count, sys.byteorder)
+
     def close(self) -> None:
         """Close the socket; more than once does no harm."""
         if self._sock.fileno() >= 0:
@@ -197,16 +248,18 @@ def _tune(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
 
 
-def _describe(error: Exception) -> str:
+def _lost(link: Link, error: Exception) -> LinkLost:
     """Say in words how a link ended."""
     if isinstance(error, ConnectionResetError):
-        return "reset by the peer"
+        return LinkLost(link, "reset by the peer", LinkEnd.RESET)
     if isinstance(error, BrokenPipeError):
-        return "closed by the peer"
+        return LinkLost(link, "closed by the peer", LinkEnd.RESET)
+    if isinstance(error, ssl.SSLEOFError):
+        return LinkLost(link, "reset by the peer", LinkEnd.RESET)
     if isinstance(error, TimeoutError):
-        return "no answer from the peer's machine"
+        return LinkLost(link, "no answer from the peer's machine", LinkEnd.SILENCE)
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate not accepted: {error.verify_message}"
+        return LinkLost(link, f"certificate not accepted: {error.verify_message}")
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.reason or error}"
-    return str(error)
+        return LinkLost(link, f"TLS failed: {error.reason or error}")
+    return LinkLost(link, str(error))

@@ -11,10 +11,10 @@ import trio
 from config import Address, UnixAddress
 from protocol.framing import build_packet
 from proxy import answers
-from proxy.admission import Shared
 from proxy.errors import LinkLost, StartError
 from proxy.link import Link
 from proxy.session import Session
+from proxy.shared import Shared
 
 #: How many connections the kernel keeps for us while we are busy: a pool that starts anew connects all at once.
 _BACKLOG = 1024

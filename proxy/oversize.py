@@ -8,6 +8,7 @@ from typing import IO
 
 import trio
 
+from protocol.command import HELD_BEGINNING
 from protocol.constants import HEADER_LENGTH, MAX_FRAME_PAYLOAD
 from protocol.errors import OutOfSync
 from protocol.framing import Renumbering, build_packet
@@ -99,18 +100,24 @@ async def hold(client: Link, limit: int, file: IO[bytes]) -> ArrivingPacket:
 
 async def send_held(upstream: Upstream, file: IO[bytes], packet: ArrivingPacket, code: int) -> None:
     """Send a command that was held, and expect its reply. Raises LinkLost for the server's link."""
-    upstream.reader.expect_reply(code, packet.sequence_id)
+    reader = upstream.reader
     await trio.to_thread.run_sync(file.seek, 0)
+    beginning = await trio.to_thread.run_sync(file.read, HELD_BEGINNING)
+    piece = reader.expect_held(code, beginning, packet.sequence_id)
+    size = packet.size + len(piece) - len(beginning)
     sequence_id = 0
     # One step past the end where the size is a multiple of the maximum: the empty frame that ends the packet.
-    for start in range(0, packet.size + 1, MAX_FRAME_PAYLOAD):
-        length = min(MAX_FRAME_PAYLOAD, packet.size - start)
+    for start in range(0, size + 1, MAX_FRAME_PAYLOAD):
+        length = min(MAX_FRAME_PAYLOAD, size - start)
         await upstream.link.send(length.to_bytes(3, "little") + bytes((sequence_id,)))
         sequence_id = (sequence_id + 1) & 0xFF
         while length:
-            piece = await trio.to_thread.run_sync(file.read, min(length, RECEIVE_BYTES))
-            await upstream.link.send(piece)
-            length -= len(piece)
+            if not piece:
+                piece = await trio.to_thread.run_sync(file.read, RECEIVE_BYTES)
+                reader.look_through(piece)
+            sent, piece = piece[:length], piece[length:]
+            await upstream.link.send(sent)
+            length -= len(sent)
 
 
 async def cut_local_file(client: Link, upstream: Upstream) -> None:
@@ -142,19 +149,47 @@ async def cut_local_file(client: Link, upstream: Upstream) -> None:
 
 
 async def _cut_file(client: Link, upstream: Upstream, sequence_id: int) -> int:
-    """Hand on one file, up to and with the empty packet that ends it; return the client's next sequence id."""
+    """Hand on one file, up to and with the empty packet that ends it; return the client's next sequence id.
+
+    If the server's link ends before the file does, the client's stream is left at the file's end.
+    """
     tracker, link = upstream.tracker, upstream.link
     most = min(_PIECE_BYTES, upstream.reader.limit - 1)
+    lost: LinkLost | None = None
+
+    async def hand_on(payload: bytes) -> None:
+        nonlocal lost
+        if lost is None:
+            try:
+                await link.send(build_packet(payload, tracker.sequence_id))
+                tracker.sequence_id = (tracker.sequence_id + 1) & 0xFF
+            except LinkLost as error:
+                lost = error
+
     is_end = False
     while not is_end:
         packet = ArrivingPacket(client, sequence_id)
         while piece := await packet.next_piece():
             for start in range(0, len(piece), most):
-                await link.send(build_packet(piece[start : start + most], tracker.sequence_id))
-                tracker.sequence_id = (tracker.sequence_id + 1) & 0xFF
-        sequence_id = packet.sequence_id
+                await hand_on(piece[start : start + most])
         is_end = packet.size == 0
-    await link.send(build_packet(b"", tracker.sequence_id))
-    tracker.sequence_id = (tracker.sequence_id + 1) & 0xFF
+        if is_end:
+            await hand_on(b"")
+        if is_end and lost is not None:
+            client.inbox = build_packet(b"", sequence_id) + client.inbox
+            tracker.sequence_id = sequence_id
+            raise lost
+        sequence_id = packet.sequence_id
     tracker.local_file_sent()
     return sequence_id
+
+
+async def discard_file(client: Link, sequence_id: int) -> int:
+    """Let the client send its file to the end; return the sequence id of the answer that it then expects."""
+    while True:
+        packet = ArrivingPacket(client, sequence_id)
+        while await packet.next_piece():
+            pass
+        sequence_id = packet.sequence_id
+        if not packet.size:
+            return sequence_id

@@ -37,10 +37,15 @@ class ProbeDue:
 
 
 @dataclass(frozen=True)
+class SettlingDue:
+    """The session has been quiet for a moment, and the server is to be asked what it has become."""
+
+
+@dataclass(frozen=True)
 class UpstreamLost:
     """The link to the server has ended."""
 
-    reason: str
+    lost: LinkLost
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class DrainDue:
     """The guard is about to stop, and the session is at a quiet point."""
 
 
-Event: TypeAlias = DecisionDue | ProbeDue | UpstreamLost | ClientGone | ClientBroke | DrainDue
+Event: TypeAlias = DecisionDue | ProbeDue | SettlingDue | UpstreamLost | ClientGone | ClientBroke | DrainDue
 
 
 class Relay(Protocol):
@@ -104,9 +109,13 @@ class TrioRelay:
             if self._upstream.at_rest:
                 if self._is_drained():
                     return DrainDue()
+                settling = self._upstream.next_settling()
+                if settling <= now:
+                    return SettlingDue()
                 deadline = min(deadline, self._upstream.next_probe())
                 if deadline <= now:
                     return ProbeDue()
+                deadline = min(deadline, settling)
             # Cancelling the directions is safe at any moment: links keep what was received and what was not sent.
             with trio.CancelScope(deadline=deadline) as self._scope:
                 async with trio.open_nursery() as nursery:
@@ -147,7 +156,7 @@ class TrioRelay:
         except ProtocolError as error:
             return ClientBroke(error)
         except LinkLost as lost:
-            return UpstreamLost(str(lost))
+            return UpstreamLost(lost)
 
     async def _forward_commands(self) -> Event | None:
         """Forward what may pass of the client's inbox; give the event at which it stops."""
@@ -158,7 +167,8 @@ class TrioRelay:
                 return ProbeDue()
             count = reader.take(client.inbox)
             if count:
-                await upstream.link.send(client.take(count))
+                data = client.take(count)
+                await upstream.link.send(reader.edited(data) if reader.edits else data)
             if reader.decision is None:
                 return None
         if reader.decision.verdict is not Verdict.LOCAL_FILE_TOO_LARGE:
@@ -189,11 +199,20 @@ class TrioRelay:
                     except LinkLost as lost:
                         return ClientGone(str(lost))
                 if tracker.idle:
-                    if self._settled is not None:
-                        self._settled.set()
+                    self._note_rest()
                     if self._is_drained():
                         return DrainDue()
                 if not upstream.has_ended:
                     await link.must_receive()
         except LinkLost as lost:
-            return UpstreamLost(str(lost))
+            return UpstreamLost(lost)
+
+    def _note_rest(self) -> None:
+        """Take note that nothing is owed."""
+        memory = self._upstream.memory
+        if memory.has_news:
+            # The cruise has looked ahead before it could know that there would be something to settle.
+            memory.has_news = False
+            self._scope.deadline = min(self._scope.deadline, self._upstream.next_settling())
+        if self._settled is not None:
+            self._settled.set()

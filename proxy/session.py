@@ -1,28 +1,53 @@
 """One client, from its greeting to its end."""
 
 import tempfile
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from typing import IO, TypeVar
 
 import structlog
 import trio
 
 from protocol.command import Decision, Verdict, reply_kind
-from protocol.constants import CommandCode
+from protocol.constants import HEADER_LENGTH, CommandCode, Status
 from protocol.errors import ProtocolError
+from protocol.fate import text_of
 from protocol.framing import build_packet
+from protocol.looking_back import Leftover, asked_for
 from protocol.packets import Err
-from protocol.reply import ReplyKind
+from protocol.prepared import PreparedStatement
+from protocol.reply import Expected, ReplyKind
+from protocol.statement import Kind, classify
 from proxy import answers, oversize
-from proxy.admission import Admission, Shared
-from proxy.errors import CannotHold, LinkLost, LoginFailed
+from proxy.admission import Admission
+from proxy.errors import CannotHold, LinkLost, LoginFailed, SessionOver
 from proxy.link import Link
 from proxy.oversize import ArrivingPacket
-from proxy.parting import part
-from proxy.relay import ClientBroke, ClientGone, DecisionDue, DrainDue, Event, ProbeDue, Relay, TrioRelay, UpstreamLost
+from proxy.recovery import Recovery
+from proxy.relay import (
+    ClientBroke,
+    ClientGone,
+    DecisionDue,
+    DrainDue,
+    Event,
+    ProbeDue,
+    Relay,
+    SettlingDue,
+    TrioRelay,
+    UpstreamLost,
+)
+from proxy.session_state import settle
+from proxy.shared import Shared
 from proxy.upstream import Upstream
 
 #: Up to this size, a command of several frames is kept in memory rather than in a file.
 _HELD_IN_MEMORY_BYTES = 1 << 20
+
+#: The commands that work in a transaction.
+_STATEMENTS = frozenset({CommandCode.QUERY, CommandCode.STMT_EXECUTE, CommandCode.STMT_BULK_EXECUTE})
+
+_T = TypeVar("_T")
 
 
 class Session:
@@ -32,13 +57,11 @@ class Session:
         self._client = client
         self._config = shared.config
         self._log = structlog.stdlib.get_logger().bind(session=session_id)
-        self._upstream = Upstream(shared.config, shared.upstream_tls, self._log)
+        self._upstream = Upstream(shared.config, shared.upstream_tls, shared.watch_lists, shared.threads, self._log)
         self._admission = Admission(client, self._upstream, shared)
+        self._recovery = Recovery(client, self._upstream, shared, self._log)
         self._relay: Relay | None = None
         self._draining = False
-        self._waiting = trio.CancelScope()
-        #: Sequence id of the answer that the client waits for while the guard acts for it.
-        self._owed: int | None = None
 
     def __repr__(self) -> str:
         return f"<Session of {self._admission.user or 'nobody yet'} on {self._upstream}>"
@@ -64,7 +87,7 @@ class Session:
     def drain(self) -> None:
         """End at the next quiet point."""
         self._draining = True
-        self._waiting.cancel()
+        self._recovery.drain()
         if self._relay is not None:
             self._relay.drain()
 
@@ -76,12 +99,11 @@ class Session:
         try:
             ended = None
             while ended is None:
-                self._owed = None
                 ended = await self._respond(await relay.cruise())
         except LinkLost as lost:
-            if lost.link is not self._client:
-                return await self._part(str(lost))
             ended = f"the client's link: {lost}"
+        except SessionOver as over:
+            return str(over)
         except ProtocolError as error:
             return await self._dismiss(error)
         await self._upstream.quit()
@@ -95,9 +117,11 @@ class Session:
             case DecisionDue(decision):
                 await self._act(decision)
             case ProbeDue():
-                await self._upstream.probe()
-            case UpstreamLost(reason):
-                raise LinkLost(self._upstream.link, reason)
+                await self._insist(self._upstream.probe)
+            case SettlingDue():
+                await self._insist(self._settle)
+            case UpstreamLost(lost):
+                await self._recovery.recover(lost)
             case ClientGone(reason):
                 raise LinkLost(self._client, reason)
             case ClientBroke(error):
@@ -117,9 +141,16 @@ class Session:
                 await self._hold(decision)
             case Verdict.LOCAL_FILE_TOO_LARGE:
                 self._log.info("local file is sent in smaller pieces", limit_bytes=upstream.reader.limit)
-                await oversize.cut_local_file(self._client, upstream)
+                try:
+                    await oversize.cut_local_file(self._client, upstream)
+                except LinkLost as lost:
+                    if lost.link is self._client:
+                        raise
+                    await self._recovery.recover(lost)
             case Verdict.CARRY_OUT:
                 await self._carry_out(decision)
+            case Verdict.EXAMINE:
+                await self._examine(decision)
             case Verdict.OUT_OF_SYNC:
                 pass  # What came before it has been answered. Now that it is the first one, the reader will raise.
         upstream.reader.decision = None
@@ -137,11 +168,23 @@ class Session:
             if packet.size >= upstream.reader.limit:
                 await self._refuse(decision, packet)
                 return
-            if reply_kind(decision.command) is not ReplyKind.NONE:
-                self._owed = packet.sequence_id
-            if upstream.must_validate(trio.current_time()):
-                await upstream.probe()
-            await oversize.send_held(upstream, file, packet, decision.command)
+            owed = packet.sequence_id if reply_kind(decision.command) is not ReplyKind.NONE else None
+            await self._insist(partial(self._send_held, file, packet, decision.command), owed)
+
+    async def _send_held(self, file: IO[bytes], packet: ArrivingPacket, command: int) -> None:
+        """Send a command that was held. Raises LinkLost where it has not gone out as a whole."""
+        upstream = self._upstream
+        if upstream.memory.lost_transaction and command in _STATEMENTS:
+            upstream.memory.lost_transaction = False
+            await self._answer(answers.rolled_back(str(upstream.address)), packet.sequence_id)
+            return
+        if upstream.must_validate(trio.current_time()):
+            await upstream.probe()
+        try:
+            await oversize.send_held(upstream, file, packet, command)
+        except LinkLost:
+            upstream.tracker.abandon()  # A server does not carry out what it has only a part of.
+            raise
 
     async def _refuse(self, decision: Decision, packet: ArrivingPacket) -> None:
         """Answer a command that is too large, and has been discarded."""
@@ -149,7 +192,9 @@ class Session:
         self._log.warning("refused", command=_name(decision.command), size=packet.size, limit_bytes=reader.limit)
         if decision.command == CommandCode.STMT_SEND_LONG_DATA and decision.statement_id is not None:
             # It has no answer. The next execution of its statement gets one.
-            reader.refused_long_data[decision.statement_id] = packet.size
+            prepared = self._upstream.memory.statements.get(decision.statement_id)
+            if prepared is not None:
+                prepared.refused_size = packet.size
             return
         await self._answer(
             answers.too_large(packet.size, reader.limit, str(self._upstream.address), self._sqlstate),
@@ -158,36 +203,68 @@ class Session:
 
     async def _carry_out(self, decision: Decision) -> None:
         """Do the guard's part in a command in which it has one."""
+        upstream = self._upstream
         if decision.command == CommandCode.CHANGE_USER:
             await self._admission.change_user()
             return
         packet = await oversize.discard(self._client)
-        self._owed = packet.sequence_id
         if decision.command == CommandCode.RESET_CONNECTION:
-            await self._client.send(build_packet(await self._upstream.reset_connection(), packet.sequence_id))
+            reply = await self._insist(upstream.reset_connection, packet.sequence_id)
+            await self._client.send(build_packet(reply, packet.sequence_id))
         elif decision.statement_id is not None:
-            reader = self._upstream.reader
-            size = reader.refused_long_data.pop(decision.statement_id)
-            await self._upstream.reset_statement(decision.statement_id)
-            await self._answer(
-                answers.parameter_too_large(size, reader.limit, str(self._upstream.address), self._sqlstate),
-                packet.sequence_id,
-            )
+            await self._refuse_execution(upstream.memory.statements[decision.statement_id], packet.sequence_id)
+
+    async def _refuse_execution(self, prepared: PreparedStatement, sequence_id: int) -> None:
+        """Answer the execution of a statement that was not to be executed."""
+        server = str(self._upstream.address)
+        if prepared.broken:
+            await self._answer(answers.not_as_prepared(server, prepared.broken), sequence_id)
+            return
+        size, prepared.refused_size = prepared.refused_size or 0, None
+        await self._insist(partial(self._upstream.reset_statement, prepared), sequence_id)
+        limit = self._upstream.reader.limit
+        await self._answer(answers.parameter_too_large(size, limit, server, self._sqlstate), sequence_id)
+
+    async def _examine(self, decision: Decision) -> None:
+        """See whether a command would meet something that was lost with a link; if not, let it pass."""
+        upstream, memory = self._upstream, self._upstream.memory
+        server = str(upstream.address)
+        packet = self._client.inbox[: HEADER_LENGTH + int.from_bytes(self._client.inbox[:3], "little")]
+        arrived = Expected(decision.command, reply_kind(decision.command), 1, packet=packet)
+        text = text_of(arrived, memory, upstream.capabilities) or b""
+        answer = None
+        if memory.lost_transaction and decision.command in _STATEMENTS:
+            # A ROLLBACK asks for what has happened already.
+            escapes = not upstream.tracker.status & Status.NO_BACKSLASH_ESCAPES
+            if classify(text, backslash_escapes=escapes).kind is not Kind.ROLLBACK:
+                answer = answers.rolled_back(server)
+        elif decision.command in _STATEMENTS and asked_for(text) & memory.lost_leftovers:
+            answer = answers.cannot_look_back(server)
+        if decision.command in _STATEMENTS:
+            # It leaves something else behind.
+            memory.lost_transaction, memory.lost_leftovers = False, Leftover(0)
+            upstream.reader.examines = False
+        if answer is None:
+            upstream.reader.has_examined = True
+        else:
+            discarded = await oversize.discard(self._client)
+            await self._answer(answer, discarded.sequence_id)
+
+    async def _settle(self) -> None:
+        await settle(self._upstream)
+
+    async def _insist(self, act: Callable[[], Awaitable[_T]], owed: int | None = None) -> _T:
+        """Do something at the server, on a new link if need be. ``owed`` is as for :meth:`Recovery.recover`."""
+        while True:
+            try:
+                return await act()
+            except LinkLost as lost:
+                if lost.link is self._client:
+                    raise
+                await self._recovery.recover(lost, owed)
 
     async def _answer(self, answer: Err, sequence_id: int) -> None:
         await self._client.send(build_packet(answer.build(), sequence_id))
-
-    async def _part(self, reason: str) -> str:
-        """Tell the client that its session on the server is over."""
-        self._log.warning("upstream lost", reason=reason, in_flight=not self._upstream.tracker.idle)
-        self._upstream.close()
-        try:
-            with self._waiting:
-                told = await part(self._client, self._upstream, reason, self._owed)
-                return f"the server's link: {reason}" + ("" if told else " (in the middle of a packet)")
-        except (LinkLost, ProtocolError) as error:
-            return f"the server's link: {reason}; then the client's: {error}"
-        return "drained"
 
     async def _dismiss(self, error: ProtocolError) -> str:
         """End the session of a client that broke the protocol."""

@@ -53,6 +53,9 @@ class UpstreamTls:
         self._name = address.host if isinstance(address, TcpAddress) else None
         self._context = ssl.create_default_context(cafile=tls.ca)
         self._context.options |= _NO_RENEGOTIATION
+        # Servers end their links without a word of TLS. That is no fault to be complained of to them: the complaint
+        # would be met with a reset, and nobody could tell any more what had arrived before.
+        self._context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
         self._context.check_hostname = tls.mode is TlsMode.VERIFY_IDENTITY
         if tls.mode not in (TlsMode.VERIFY_CA, TlsMode.VERIFY_IDENTITY):
             self._context.verify_mode = ssl.CERT_NONE

@@ -1,49 +1,46 @@
 """The session's place for a link to the server: connect, log in, prepare, probe, discard."""
 
-import socket
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 import trio
 from structlog.stdlib import BoundLogger
 
-from config import Config, UnixAddress
+from config import Config
 from protocol.command import CommandReader
-from protocol.constants import ERR_BYTE, Capability, CommandCode
-from protocol.errors import MalformedPacket, ProtocolError, ServerError
+from protocol.constants import ERR_BYTE, HEADER_LENGTH, Capability, CommandCode
+from protocol.errors import MalformedPacket, ProtocolError, Refusal, ServerError
 from protocol.framing import build_packet
-from protocol.handshake import ChangeUser, Greeting
-from protocol.login import ClientLogin, change_user, log_in, upstream_request
-from protocol.packets import Err, Ok
+from protocol.handshake import ChangeUser, Greeting, LoginRequest
+from protocol.holds import Hold, HoldKind
+from protocol.login import ClientLogin, Proof, change_user, changed_login, log_in, upstream_request
+from protocol.memory import Explained, SessionMemory
+from protocol.packets import Ok
+from protocol.prepared import PreparedStatement
 from protocol.reply import ReplyTracker, Stage
-from protocol.resultset import build_query, parse_results
-from protocol.session_track import WATCH_STATEMENT, SessionTracker
+from protocol.resultset import ResultSet, build_query, parse_results
+from proxy.dialing import dial
 from proxy.dialogue import Conversation
-from proxy.errors import LinkLost, UpstreamUnavailable
+from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
+from proxy.introduction import UNKNOWN_LIMITS, Introduction, WatchLists
 from proxy.keepalive import KeepaliveClock, in_transaction, probe_command
 from proxy.link import Link
+from proxy.threads import Threads
 from proxy.tls import UpstreamTls
 
-#: While a statement runs, the kernel gives up on a server whose machine has acknowledged nothing for this long.
-_UNACKNOWLEDGED_SECONDS = 30.0
+#: The replies to the guard's own statements are small; the largest have the columns of prepared statements.
+_REPLY_BYTES = 16 << 20
 
-_LIMITS_STATEMENT = "SELECT @@max_allowed_packet, @@net_buffer_length, @@wait_timeout"
-#: FOUND_ROWS() of a new session is 0; the statement above makes it 1.
-_FORGET_FOUND_ROWS_STATEMENT = "SELECT 1 FROM DUAL WHERE FALSE"
+#: The login request has one byte for the character set, COM_CHANGE_USER has two.
+_LARGEST_LOGIN_CHARSET = 0xFF
 
-#: The replies to the guard's own statements are a few hundred bytes long.
-_REPLY_BYTES = 1 << 20
+#: A session that has been quiet for so long is settled.
+_QUIET_SECONDS = 0.1
+#: How the characteristics of a transaction are reported that has not begun yet.
+_PENDING = "SET TRANSACTION"
 
-
-@dataclass(frozen=True)
-class Limits:
-    """What the server has set for a session: packets in bytes, time in seconds."""
-
-    packet: int
-    wait_timeout: float
-
-
-#: For a session that may not even read its variables (an expired password): small enough for any sensible server.
-_UNKNOWN_LIMITS = Limits(packet=1 << 20, wait_timeout=28800.0)
+#: What ROW_COUNT() can be made to be again.
+_RESTORABLE_ROW_COUNTS = (0, -1)
 
 
 class Upstream:
@@ -56,14 +53,30 @@ class Upstream:
     reader: CommandReader
     clock: KeepaliveClock
 
-    def __init__(self, config: Config, tls: UpstreamTls, log: BoundLogger) -> None:
+    memory: SessionMemory
+
+    def __init__(
+        self, config: Config, tls: UpstreamTls, watch_lists: WatchLists, threads: Threads, log: BoundLogger
+    ) -> None:
         self.address = config.upstream.address
         #: When the client last did something, in trio's time.
         self.active_at = trio.current_time()
+        #: When the link was opened, and when the server was last asked something by the guard, in trio's time.
+        self.opened_at = self.asked_at = self.active_at
+        #: What ROW_COUNT() was on the link that was lost, and what the next transaction there was to be.
+        self.lost_row_count: int | None = None
+        self.lost_characteristics = ""
+        self.has_link = False
+        self.log = log
+        #: The id by which the client knows the session's thread.
+        self.known_thread = 0
         self._config = config
         self._tls = tls
-        self._log = log
-        self._session_tracker = SessionTracker(client_listens=False)
+        self._watch_lists = watch_lists
+        self._threads = threads
+        self._login: ClientLogin | None = None
+        #: The client has reset its session since it logged in.
+        self._is_reset = False
 
     def __repr__(self) -> str:
         return f"<Upstream {self.address}>"
@@ -90,25 +103,7 @@ class Upstream:
             ServerError: the server does not want another connection.
             UpstreamUnavailable: there is no server, or not one that speaks the protocol.
         """
-        timeout = self._config.upstream.connect_timeout
-        try:
-            with trio.fail_after(timeout):
-                self.link = Link(await self._open_socket())
-                payload = await Conversation(self.link, 0).hear()
-        except trio.TooSlowError:
-            raise UpstreamUnavailable(f"no answer within {timeout:g} s") from None
-        except OSError as error:
-            raise UpstreamUnavailable(_describe(error)) from error
-        except (LinkLost, ProtocolError) as error:
-            raise UpstreamUnavailable(f"{error} before the server's greeting") from error
-        if payload[:1] == bytes((ERR_BYTE,)):
-            refusal = Err.parse(payload)
-            raise ServerError(refusal.code, refusal.message, payload)
-        try:
-            self.greeting = Greeting.parse(payload)
-        except MalformedPacket as error:
-            raise UpstreamUnavailable(f"{error}: is this a MySQL server?") from error
-        self.link.give_up_after(_UNACKNOWLEDGED_SECONDS)
+        self.link, self.greeting = await dial(self.address, self._config.upstream.connect_timeout)
         return self.greeting
 
     async def log_in(self, login: ClientLogin) -> bytes:
@@ -121,24 +116,71 @@ class Upstream:
         """
         request = upstream_request(login.request, self.greeting)
         self.capabilities = request.capabilities & self.greeting.capabilities
-        conversation = Conversation(self.link, 1, encrypt=self._tls.connect)
+        self._login = ClientLogin(request, login.proof)
+        self.memory = SessionMemory(
+            client_listens=bool(login.request.capabilities & Capability.SESSION_TRACK),
+            multi_statements=bool(self.capabilities & Capability.MULTI_STATEMENTS),
+            keeps_definitions=bool(
+                self.capabilities & (Capability.OPTIONAL_METADATA | Capability.MARIADB_CACHE_METADATA)
+            ),
+        )
+        try:
+            ok = await self.begin_session(await self._log_in(request))
+        except (LinkLost, ProtocolError) as error:
+            raise UpstreamUnavailable(f"{error} during the login") from error
+        self.has_link = True
+        return ok
+
+    async def reconnect(self) -> None:
+        """Get a new link for the session, on which it is not restored yet.
+
+        Raises:
+            ServerError: the server said no.
+            UpstreamUnavailable: the server cannot be talked to.
+            SessionOver: this server cannot have the session.
+        """
+        if self._login is None:
+            raise SessionOver("it had not begun")
+        await self.connect()
+        self._threads.move(self.known_thread, self.greeting.thread_id)
+        request = upstream_request(self._login.request, self.greeting)
+        if request.capabilities & self.greeting.capabilities != self.capabilities:
+            raise SessionOver("the server behind the address has other capabilities now")
+        # Without a schema: that one may take a role, and comes with the rest of what is restored.
+        capabilities = int(request.capabilities) & ~int(Capability.CONNECT_WITH_DB)
+        try:
+            ok = await self._log_in(replace(request, capabilities=Capability(capabilities), schema=None))
+            self.memory.begin_link()
+            await self._begin_link(Ok.parse(ok))
+            if self._is_reset:
+                await self._reset_again()
+        except (LinkLost, ProtocolError) as error:
+            raise UpstreamUnavailable(f"{error} during the login") from error
+        except Refusal as error:
+            raise SessionOver(str(error)) from error
+
+    async def _reset_again(self) -> None:
+        """Make a new link what it is after COM_RESET_CONNECTION: some variables are not those of the login then."""
+        tracked = self.memory.tracked
+        variables, schema = dict(tracked.variables), tracked.schema
+        reply = await self.exchange((CommandCode.RESET_CONNECTION, _bare(CommandCode.RESET_CONNECTION)))
+        tracked.variables, tracked.schema = variables, schema
+        await self._begin_link(Ok.parse(reply[HEADER_LENGTH:]))
+
+    async def _log_in(self, request: LoginRequest) -> bytes:
+        """Log in on the new link; return the payload of the server's OK packet."""
+        if self._login is None:
+            raise SessionOver("it had not begun")
         dialogue = log_in(
             request,
-            login.proof.password,
+            self._login.proof.password,
             self.greeting,
             tls=self._tls.is_wanted(self.greeting),
             private=self.link.is_private,
         )
-        try:
-            payload = await conversation.run(dialogue)
-            self._session_tracker = SessionTracker(
-                client_listens=bool(login.request.capabilities & Capability.SESSION_TRACK)
-            )
-            return await self.begin_session(payload)
-        except (LinkLost, ProtocolError) as error:
-            raise UpstreamUnavailable(f"{error} during the login") from error
+        return await Conversation(self.link, 1, encrypt=self._tls.connect).run(dialogue)
 
-    async def change_user(self, request: ChangeUser, password: bytes) -> bytes:
+    async def change_user(self, request: ChangeUser, proof: Proof) -> bytes:
         """Log in anew on the open link; return the payload of the server's OK packet, as the client should see it.
 
         Raises:
@@ -146,12 +188,18 @@ class Upstream:
             Refusal: the guard cannot log in to this account.
             LinkLost: the link cannot be used any more.
         """
-        dialogue = change_user(request, self.capabilities, password, private=self.link.is_private)
+        dialogue = change_user(request, self.capabilities, proof.password, private=self.link.is_private)
         try:
             payload = await Conversation(self.link, 0).run(dialogue)
         except ProtocolError as error:
-            raise LinkLost(self.link, f"it broke the protocol: {error}") from error
-        return await self.begin_session(payload)
+            raise self.broken(error) from error
+        if self._login is not None:
+            self._login = ClientLogin(changed_login(self._login.request, request), proof)
+        self._is_reset = False
+        shown = await self.begin_session(payload)
+        if request.charset is not None and request.charset > _LARGEST_LOGIN_CHARSET:
+            self.memory.hold(Hold(HoldKind.UNSETTLED, "a character set that only COM_CHANGE_USER can choose"))
+        return shown
 
     async def reset_connection(self) -> bytes:
         """Carry out COM_RESET_CONNECTION; return the reply's payload, OK or ERR, as the client should see it.
@@ -159,14 +207,36 @@ class Upstream:
         Raises:
             LinkLost: the link cannot be used any more.
         """
-        reply = await self.exchange((CommandCode.RESET_CONNECTION, _bare(CommandCode.RESET_CONNECTION)))
-        payload = reply[4:]
-        return payload if payload[0] == ERR_BYTE else await self.begin_session(payload)
+        schema = self.memory.tracked.schema
+        if Hold(HoldKind.UNEXPLAINED) in self.memory.holds:
+            # For a statement that was prepared in another schema, servers report that one.
+            schema = await self._ask_for_schema()
+        self._is_reset = True
+        try:
+            reply = await self.exchange((CommandCode.RESET_CONNECTION, _bare(CommandCode.RESET_CONNECTION)))
+        except LinkLost:
+            # Whatever the server has got of it, the session is to have nothing any more but its schema.
+            self.memory.reset()
+            self.memory.tracked.schema = schema
+            raise
+        payload = reply[HEADER_LENGTH:]
+        if payload[0] == ERR_BYTE:
+            return payload
+        shown = await self.begin_session(payload)
+        self.memory.tracked.schema = schema
+        return shown
 
-    async def reset_statement(self, statement_id: int) -> None:
+    async def _ask_for_schema(self) -> bytes:
+        (answer,) = await self.ask(["SELECT DATABASE()"])
+        if isinstance(answer, ServerError) or len(answer.rows) != 1:
+            raise self.broken("it does not tell the schema")
+        return answer.rows[0][0] or b""
+
+    async def reset_statement(self, prepared: PreparedStatement) -> None:
         """Have the server forget a statement's long data. Raises LinkLost."""
-        payload = bytes((CommandCode.STMT_RESET,)) + statement_id.to_bytes(4, "little")
+        payload = bytes((CommandCode.STMT_RESET,)) + prepared.server_id.to_bytes(4, "little")
         await self.exchange((CommandCode.STMT_RESET, build_packet(payload, 0)))
+        prepared.has_long_data = False
 
     async def probe(self) -> None:
         """See whether the server still answers.
@@ -175,14 +245,14 @@ class Upstream:
             LinkLost: it does not, or not in time.
         """
         command = probe_command(self.tracker)
-        row_count_is_zero = self.tracker.row_count_is_zero
+        row_count, left_warnings = self.tracker.row_count, self.tracker.left_warnings
         timeout = self._config.keepalive.probe_timeout
-        self._log.debug("probe", command=command.name)
+        self.log.debug("probe", command=command.name)
         with trio.move_on_after(timeout) as scope:
             await self.exchange((command, _bare(command)))
         if scope.cancelled_caught:
-            raise LinkLost(self.link, f"no answer to a probe within {timeout:g} s")
-        self.tracker.row_count_is_zero = row_count_is_zero
+            raise LinkLost(self.link, f"no answer to a probe within {timeout:g} s", LinkEnd.SILENCE)
+        self.tracker.row_count, self.tracker.left_warnings = row_count, left_warnings
 
     async def exchange(self, *commands: tuple[CommandCode, bytes]) -> bytes:
         """Send commands of the guard's own, each with its packet, and return all that the server answers.
@@ -191,7 +261,8 @@ class Upstream:
             LinkLost: the link cannot be used any more.
         """
         for code, _ in commands:
-            self.reader.expect_reply(code)
+            self.reader.expect_reply(code, note=Explained())
+        self.asked_at = trio.current_time()
         try:
             await self.link.send(b"".join(packet for _, packet in commands))
             return await self._all_replies()
@@ -205,7 +276,7 @@ class Upstream:
             if self.tracker.idle:
                 return replies
             if self.tracker.stage is Stage.LOCAL_INFILE or len(replies) > _REPLY_BYTES:
-                raise LinkLost(self.link, "it broke the protocol: its answer has nothing to do with the question")
+                raise self.broken("its answer has nothing to do with the question")
             if not self.has_ended:
                 await self.link.must_receive()
 
@@ -218,21 +289,52 @@ class Upstream:
         try:
             shown, consumed = self.tracker.take(self.link.inbox)
         except ProtocolError as error:
-            raise LinkLost(self.link, f"it broke the protocol: {error}") from error
+            raise self.broken(error) from error
         self.link.take(consumed)
         if not shown and self.tracker.farewell is not None:
-            raise LinkLost(self.link, f"it said goodbye: {self.tracker.farewell.message}")
+            raise LinkLost(self.link, f"it said goodbye: {self.tracker.farewell.message}", LinkEnd.FAREWELL)
         return shown
+
+    @property
+    def has_own_timeout(self) -> bool:
+        """The client has said itself how long its session is to live when it is idle."""
+        memory = self.memory
+        return "wait_timeout" in memory.tracked.variables or "wait_timeout" in memory.unsettled_system_variables
+
+    @property
+    def wait_timeout(self) -> float:
+        """How long the server lets this session be idle, in seconds."""
+        own = self.memory.tracked.variables.get("wait_timeout", "")
+        return float(own) if own.isdecimal() else self.clock.wait_timeout
 
     def next_probe(self) -> float:
         """Tell when the link is due for a probe, in trio's time."""
-        if self.reader.wait_timeout_set or "wait_timeout" in self._session_tracker.variables:
-            return float("inf")  # The client has said itself how long it wants to live.
+        if self.has_own_timeout:
+            return float("inf")
         return self.clock.next_probe(self.link.heard_at, self.active_at, in_transaction=self.in_transaction)
 
     def must_validate(self, now: float) -> bool:
         """Tell whether the link must answer a probe before a command is trusted to it."""
         return self.clock.must_validate(self.link.heard_at, now) and self.at_rest
+
+    @property
+    def can_restore_row_count(self) -> bool:
+        """Whether ROW_COUNT() can be made what it is once something else has changed it."""
+        return self.tracker.row_count in _RESTORABLE_ROW_COUNTS
+
+    def next_settling(self) -> float:
+        """Tell when the session is to be settled, in trio's time, unless the client does something before."""
+        memory, tracker = self.memory, self.tracker
+        is_unsettled = memory.is_unsettled or memory.is_insert_id_unsettled
+        if not (is_unsettled or (memory.is_transaction_unsettled and self.in_transaction)):
+            return float("inf")
+        # Where there is something to look back at, it would be spoiled. A one-shot SET TRANSACTION would be used up.
+        is_harmless = (
+            self.can_restore_row_count
+            and not tracker.left_warnings
+            and (self.in_transaction or not memory.tracked.characteristics)
+        )
+        return self.active_at + _QUIET_SECONDS if is_harmless else float("inf")
 
     async def quit(self) -> None:
         """End the session as a client does, so that the server does not count it as aborted, and close the link.
@@ -240,74 +342,82 @@ class Upstream:
         In the middle of a packet the goodbye is left out: its bytes would pass for those that are missing there, and a
         statement that its client has never finished would be carried out.
         """
-        if self.at_rest:
+        if self.has_link and self.at_rest:
             with trio.move_on_after(1):
                 try:
                     await self.link.send(_bare(CommandCode.QUIT))
                 except LinkLost as lost:
-                    self._log.debug("upstream was gone at quit", reason=str(lost))
+                    self.log.debug("upstream was gone at quit", reason=str(lost))
         self.close()
 
     def close(self) -> None:
         """Close the link, if there is one."""
+        self._threads.forget(self.known_thread)
+        self.drop_link()
+
+    def drop_link(self) -> None:
+        """Close the link, if there is one; the session may get another one."""
         if hasattr(self, "link"):
             self.link.close()
 
-    async def _open_socket(self) -> socket.socket:
-        if isinstance(self.address, UnixAddress):
-            stream = await trio.open_unix_socket(self.address.path)
-        else:
-            # The name is resolved anew each time: behind it may be another machine by now.
-            stream = await trio.open_tcp_stream(self.address.host, self.address.port)
-        return socket.socket(fileno=stream.socket.detach())
+    def lose_link(self) -> None:
+        """Close a link that has ended, of which the session may go on."""
+        self._threads.lose(self.known_thread)
+        self.lost_row_count = self.tracker.row_count
+        characteristics = self.memory.tracked.characteristics
+        is_pending = characteristics.startswith(_PENDING) and not self.in_transaction
+        self.lost_characteristics = characteristics if is_pending else ""
+        self.has_link = False
+        self.drop_link()
 
     async def begin_session(self, ok_payload: bytes) -> bytes:
-        """Set up what is known about a session that has just begun with this OK packet."""
+        """Set up what is known about a session that has just begun with this OK packet; return it for the client."""
         ok = Ok.parse(ok_payload)
-        self._session_tracker.reset()
-        shown = self._session_tracker.note(ok.state) if ok.state else b""
-        self.tracker = ReplyTracker(self.capabilities, self._session_tracker)
-        self.reader = CommandReader(self.tracker, _UNKNOWN_LIMITS.packet)
-        limits = await self._prepare()
+        self.memory.reset()
+        await self._begin_link(ok)
+        shown = self.memory.tracked.note(ok.state) if ok.state else b""
+        self.memory.tracked.has_changed = False
+        return Ok(ok.header, ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings, ok.info, shown).build()
+
+    async def _begin_link(self, ok: Ok) -> None:
+        """Set up what belongs to a link on which the server has just said OK."""
+        self.opened_at = trio.current_time()
+        self.tracker = ReplyTracker(self.capabilities, self.memory)
+        self.reader = CommandReader(
+            self.tracker, self.memory, self.capabilities, UNKNOWN_LIMITS.packet, self._threads.current
+        )
+        try:
+            limits = await self._introduction().introduce()
+        except MalformedPacket as error:
+            raise self.broken(error) from error
         self.tracker.status = ok.status
+        self.tracker.row_count, self.tracker.left_warnings = 0, False
         own_limit = self._config.guard.max_allowed_packet
         self.reader.limit = limits.packet if own_limit is None else min(own_limit, limits.packet)
         self.clock = KeepaliveClock(self._config.keepalive, limits.wait_timeout)
-        return Ok(ok.header, ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings, ok.info, shown).build()
+        self.active_at = trio.current_time()
 
-    async def _prepare(self) -> Limits:
-        """Ask for the session's limits and for reports of what changes, in one round trip.
+    async def watch(self) -> None:
+        """Have the server report again what a client has told it not to. Raises LinkLost."""
+        await self._introduction().watch()
 
-        The last statement is a SET, which leaves ROW_COUNT() as a login does.
-        """
-        statements = (_LIMITS_STATEMENT, _FORGET_FOUND_ROWS_STATEMENT, WATCH_STATEMENT)
-        replies = await self.exchange(
-            *((CommandCode.QUERY, build_query(statement, self.capabilities)) for statement in statements)
-        )
-        self._session_tracker.reset()
-        answer, *others = parse_results(replies, self.capabilities)
-        for other in others:
-            if isinstance(other, ServerError):
-                self._log.debug("server does not report session state", error=str(other))
-        if isinstance(answer, ServerError):
-            self._log.warning("limits unknown", error=str(answer), assumed_bytes=_UNKNOWN_LIMITS.packet)
-            return _UNKNOWN_LIMITS
+    def _introduction(self) -> Introduction:
+        return Introduction(self.ask, self.memory, self.greeting.version, self._watch_lists, self.log)
+
+    async def ask(self, statements: Sequence[str | bytes]) -> list[ResultSet | ServerError]:
+        """Run statements of the guard's own; give what each of them brings. Raises LinkLost."""
+        packets = ((CommandCode.QUERY, build_query(statement, self.capabilities)) for statement in statements)
+        replies = await self.exchange(*packets)
         try:
-            ((largest, buffer, wait_timeout),) = ((int(value or b"") for value in row) for row in answer)
-        except ValueError as error:
-            raise MalformedPacket("the server does not give its limits as numbers") from error
-        return Limits(max(largest, buffer), wait_timeout)
+            return list(parse_results(replies, self.capabilities))
+        except MalformedPacket as error:
+            raise self.broken(error) from error
+
+    def broken(self, error: object) -> LinkLost:
+        """Make the exception for a server that does not speak the protocol."""
+        return LinkLost(self.link, f"it broke the protocol: {error}", LinkEnd.BROKEN)
 
 
 def _bare(command: CommandCode) -> bytes:
     """Write a command that has nothing but its name."""
     return build_packet(bytes((command,)), 0)
-
-
-def _describe(error: OSError) -> str:
-    """Say in words why there is no connection; trio wraps the reasons of several attempts."""
-    if isinstance(error.__cause__, BaseExceptionGroup):
-        return "; ".join(
-            sorted({_describe(cause) for cause in error.__cause__.exceptions if isinstance(cause, OSError)})
-        )
-    return (error.strerror or str(error)).lower()

@@ -11,20 +11,18 @@ from config import Config
 from protocol.constants import Capability
 from protocol.framing import build_packet
 from protocol.handshake import Greeting
+from protocol.memory import SessionMemory
 from protocol.packets import Ok
 from proxy.link import Link
 from proxy.relay import TrioRelay
+from proxy.threads import Threads
 from proxy.tls import UpstreamTls
 from proxy.upstream import Upstream
+from tests.servers.scripted import COLUMN, EOF, answer_own_question, packets
+
+__all__ = ["COLUMN", "EOF", "Rig", "ok", "packets", "rigged"]
 
 CAPABILITIES = Capability.LONG_PASSWORD | Capability.PROTOCOL_41 | Capability.SESSION_TRACK
-EOF = b"\xfe\x00\x00\x02\x00"
-COLUMN = b"\x03def\x00\x00\x00\x01c\x00\x0c\x3f\x00\x14\x00\x00\x00\x08\x81\x00\x00\x00\x00"
-
-
-def packets(*payloads: bytes) -> bytes:
-    """Write a reply of several packets."""
-    return b"".join(build_packet(payload, index & 0xFF) for index, payload in enumerate(payloads, 1))
 
 
 def ok(status: int = 2) -> bytes:
@@ -56,14 +54,8 @@ class FarServer:
             await self.respond(command)
 
     async def respond(self, command: bytes) -> None:
-        if command.startswith(b"\x03SELECT @@max_allowed_packet"):
-            limits = b"".join(bytes((len(value),)) + value for value in (b"1048576", b"16384", b"28800"))
-            reply = packets(b"\x03", COLUMN, COLUMN, COLUMN, EOF, limits, EOF)
-        elif command.startswith(b"\x03SELECT 1 FROM DUAL"):
-            reply = packets(b"\x01", COLUMN, EOF, EOF)
-        elif command.startswith(b"\x03SET SESSION session_track"):
-            reply = ok()
-        else:
+        reply = answer_own_question(command)
+        if reply is None:
             self.heard.append(command)
             reply = packets(b"Uptime: 1") if command == b"\x09" else self.answer(command)
         await self.send(reply)
@@ -102,9 +94,10 @@ async def rigged(**sections: dict[str, str]) -> AsyncIterator[Rig]:
         for sock in (client, far):
             sock.setblocking(False)
         log = structlog.stdlib.get_logger()
-        upstream = Upstream(config, UpstreamTls(config.upstream.tls, config.upstream.address), log)
+        upstream = Upstream(config, UpstreamTls(config.upstream.tls, config.upstream.address), {}, Threads(), log)
         upstream.link = Link(link)
         upstream.capabilities = CAPABILITIES
+        upstream.memory = SessionMemory(client_listens=True, multi_statements=False, keeps_definitions=False)
         upstream.greeting = Greeting(b"8.0", 1, bytes(20), CAPABILITIES, 45, 2, b"mysql_native_password")
         server = FarServer(far)
         async with trio.open_nursery() as nursery:

@@ -1,6 +1,7 @@
 """A link keeps what was received and what was not sent."""
 
 import socket
+import struct
 import sys
 from collections.abc import Iterator
 
@@ -8,10 +9,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from config import TcpAddress, Tls
 from protocol.errors import OutOfSync
 from proxy.errors import LinkLost
 from proxy.link import Link
-from proxy.tls import ClientTls
+from proxy.tls import ClientTls, UpstreamTls
 
 
 @pytest.fixture
@@ -114,3 +116,27 @@ async def test_tcp_options() -> None:
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
         assert not link.is_private
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells what was acknowledged")
+@pytest.mark.parametrize("is_encrypted", [True, False])
+@pytest.mark.parametrize("is_reset", [True, False])
+async def test_only_an_end_in_good_order_tells_what_has_arrived(*, is_encrypted: bool, is_reset: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = Link(socket.create_connection(listener.getsockname()))
+        theirs, _ = listener.accept()
+    server = Link(theirs)
+    if is_encrypted:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ClientTls().accept, server)
+            await UpstreamTls(Tls(), TcpAddress("127.0.0.1", 3306)).connect(client)
+    await client.send(b"INSERT")
+    await server.must_receive()
+    if is_reset:
+        server._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    server.close()
+    with pytest.raises(LinkLost):
+        await client.must_receive()
+    # A reset acknowledges nothing, so the command might have arrived or not.
+    assert client.unacknowledged == (None if is_reset else 0)
+    client.close()

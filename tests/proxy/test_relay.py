@@ -107,7 +107,7 @@ async def test_a_server_that_does_not_answer_a_probe_is_lost_in_time(autojump_cl
 async def test_a_decision_waits_for_the_replies_before_it(autojump_clock: MockClock) -> None:
     async with rigged() as rig:
         rig.server.answer = lambda _: b""
-        oversized = b"\x00\x00\x10\x00\x03"
+        oversized = b"\xff\xff\xff\x00\x03"
         await rig.client.send(build_packet(b"\x03SELECT 1", 0) + oversized)
         async with trio.open_nursery() as nursery:
             events: list[Event] = []
@@ -120,7 +120,7 @@ async def test_a_decision_waits_for_the_replies_before_it(autojump_clock: MockCl
             nursery.cancel_scope.cancel()
         (event,) = events
         assert isinstance(event, DecisionDue)
-        assert event.decision.verdict is Verdict.TOO_LARGE
+        assert event.decision.verdict is Verdict.COLLECT
         assert rig.server.heard == [b"\x03SELECT 1"]
 
 

@@ -1,0 +1,77 @@
+"""Opening a link to the server, up to its greeting."""
+
+import os
+import socket
+
+import trio
+
+from config import Address, UnixAddress
+from protocol.constants import ERR_BYTE
+from protocol.errors import MalformedPacket, ProtocolError, ServerError
+from protocol.handshake import Greeting
+from protocol.packets import Err
+from proxy.dialogue import Conversation
+from proxy.errors import LinkLost, UpstreamUnavailable
+from proxy.link import Link
+
+#: While a statement runs, the kernel gives up on a server whose machine has acknowledged nothing for this long.
+_UNACKNOWLEDGED_SECONDS = 30.0
+
+
+async def dial(address: Address, timeout: float) -> tuple[Link, Greeting]:  # noqa: ASYNC109  it is in the error's text
+    """Connect within ``timeout`` seconds; return the link and the server's greeting.
+
+    Raises:
+        ServerError: the server does not want another connection.
+        UpstreamUnavailable: there is no server, or not one that speaks the protocol.
+    """
+    link: Link | None = None
+    try:
+        with trio.fail_after(timeout):
+            link = Link(await _open_socket(address))
+            greeting = await _hear_greeting(link)
+    except trio.TooSlowError:
+        raise UpstreamUnavailable(f"no answer within {timeout:g} s") from None
+    except OSError as error:
+        raise UpstreamUnavailable(_describe(error)) from error
+    else:
+        link.give_up_after(_UNACKNOWLEDGED_SECONDS)
+        dialled, link = link, None
+        return dialled, greeting
+    finally:
+        if link is not None:
+            link.close()
+
+
+async def _open_socket(address: Address) -> socket.socket:
+    if isinstance(address, UnixAddress):
+        stream = await trio.open_unix_socket(address.path)
+    else:
+        # The name is resolved anew each time: behind it may be another machine by now.
+        stream = await trio.open_tcp_stream(address.host, address.port)
+    return socket.socket(fileno=stream.socket.detach())
+
+
+async def _hear_greeting(link: Link) -> Greeting:
+    try:
+        payload = await Conversation(link, 0).hear()
+    except (LinkLost, ProtocolError) as error:
+        raise UpstreamUnavailable(f"{error} before the server's greeting") from error
+    if payload[:1] == bytes((ERR_BYTE,)):
+        refusal = Err.parse(payload)
+        raise ServerError(refusal.code, refusal.message, payload)
+    try:
+        return Greeting.parse(payload)
+    except MalformedPacket as error:
+        raise UpstreamUnavailable(f"{error}: is this a MySQL server?") from error
+
+
+def _describe(error: OSError) -> str:
+    """Say in words why there is no connection; trio wraps the reasons of several attempts."""
+    if isinstance(error.__cause__, BaseExceptionGroup):
+        return "; ".join(
+            sorted({_describe(cause) for cause in error.__cause__.exceptions if isinstance(cause, OSError)})
+        )
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return (error.strerror or str(error)).lower()
+    return os.strerror(error.errno).lower()  # trio's own text begins with the address, written as Python does

@@ -1,0 +1,136 @@
+"""Why did the link go away? Evidence in, cause out; one record, and one line in the log, for each lost link."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from structlog.stdlib import BoundLogger
+
+from protocol.constants import ErrorCode
+from protocol.packets import Err
+from proxy.errors import LinkEnd
+
+#: A server's clock and ours do not begin at the same moment; shorter time-outs leave less room for that.
+_CLOCK_SECONDS = 1.0
+_CLOCK_SHARE = 0.25
+
+
+class Cause(Enum):
+    """What has ended a link: a name, what happened in words, and what to do about it."""
+
+    IDLE_TIMEOUT = (
+        "idle_timeout",
+        "the server ended it because it was idle for longer than wait_timeout",
+        "nothing; if it should not happen, lower keepalive.interval or raise wait_timeout",
+    )
+    KILLED = (
+        "killed",
+        "it was closed while the server stayed up: by KILL, or by something in between (the two look the same)",
+        "see who runs KILL CONNECTION, and whether a proxy or firewall in between ends connections",
+    )
+    SHUTDOWN = ("shutdown", "the server said that it was shutting down", "nothing, if the restart was planned")
+    RESTART = (
+        "restart",
+        "the server stopped: it crashed or was shut down (the two look the same from here)",
+        "if nobody has restarted it, see its error log",
+    )
+    NETWORK = (
+        "network",
+        "the network lost or reset it, or the server was frozen",
+        "see what lies between here and the server; lower keepalive.interval if something there forgets idle links",
+    )
+    SERVER_TIMEOUT = (
+        "server_timeout",
+        "the server waited too long in the middle of a command or a result",
+        "raise net_read_timeout and net_write_timeout on the server",
+    )
+    PACKET_TOO_LARGE = (
+        "packet_too_large",
+        "the server refused the size of a packet",
+        "report this: the guard should have refused it",
+    )
+    OUT_OF_CONNECTIONS = (
+        "out_of_connections",
+        "the server had no connection to spare",
+        "raise max_connections, or have fewer clients",
+    )
+    UNKNOWN = ("unknown", "the evidence does not tell", "see the fields of this message")
+
+    def __init__(self, label: str, words: str, advice: str) -> None:
+        self.label = label
+        self.words = words
+        self.advice = advice
+
+
+_CAUSES_BY_CODE: dict[int, Cause] = {
+    ErrorCode.CLIENT_INTERACTION_TIMEOUT: Cause.IDLE_TIMEOUT,
+    ErrorCode.SERVER_SHUTDOWN: Cause.SHUTDOWN,
+    ErrorCode.PACKET_TOO_LARGE: Cause.PACKET_TOO_LARGE,
+    ErrorCode.NET_READ_INTERRUPTED: Cause.SERVER_TIMEOUT,
+    ErrorCode.NET_WRITE_INTERRUPTED: Cause.SERVER_TIMEOUT,
+    ErrorCode.QUERY_INTERRUPTED: Cause.KILLED,
+    ErrorCode.CONNECTION_KILLED: Cause.KILLED,
+    ErrorCode.SESSION_WAS_KILLED: Cause.KILLED,
+    ErrorCode.CON_COUNT_ERROR: Cause.OUT_OF_CONNECTIONS,
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a lost link when it is lost. Times are in seconds."""
+
+    end: LinkEnd
+    reason: str
+    farewell: Err | None
+    idle: float
+    wait_timeout: float
+    is_busy: bool
+
+
+@dataclass
+class Incident:
+    """One lost link: the evidence, and what became of the session."""
+
+    evidence: Evidence
+    #: Why the first attempt to come back failed; empty if it did not.
+    met: str = ""
+    #: Whether the server has been started since the link was opened; None where that was not found out.
+    was_restarted: bool | None = None
+    #: What clients were told of commands, and other things worth a word, in order.
+    outcomes: tuple[str, ...] = ()
+
+    def add(self, outcome: str) -> None:
+        """Take note of something that came of the loss."""
+        self.outcomes = (*self.outcomes, outcome)
+
+    @property
+    def cause(self) -> Cause:
+        """What the evidence says."""
+        evidence = self.evidence
+        if evidence.farewell is not None:
+            return _CAUSES_BY_CODE.get(evidence.farewell.code, Cause.UNKNOWN)
+        if self.was_restarted or "refused" in self.met:
+            return Cause.RESTART
+        slack = min(_CLOCK_SECONDS, evidence.wait_timeout * _CLOCK_SHARE)
+        has_ended = evidence.end in (LinkEnd.CLOSED, LinkEnd.RESET)
+        if has_ended and not evidence.is_busy and evidence.idle >= evidence.wait_timeout - slack:
+            return Cause.IDLE_TIMEOUT
+        if evidence.end is LinkEnd.CLOSED and self.was_restarted is False:
+            return Cause.KILLED
+        return Cause.NETWORK if evidence.end in (LinkEnd.RESET, LinkEnd.SILENCE) else Cause.UNKNOWN
+
+    def record(self, log: BoundLogger, *, is_over: bool, seconds: float) -> None:
+        """Write the incident's line in the log; ``seconds`` is how long the session was without a link."""
+        cause = self.cause
+        write = log.warning if is_over or self.outcomes else log.info
+        write(
+            "session lost" if is_over else "link lost and restored",
+            cause=cause.label,
+            what=cause.words,
+            outcome="; ".join(self.outcomes) or "the client has not noticed",
+            seconds=round(seconds, 3),
+            seen=self.evidence.reason,
+            idle_seconds=round(self.evidence.idle, 1),
+            in_flight=self.evidence.is_busy,
+            met=self.met,
+            advice=cause.advice,
+        )

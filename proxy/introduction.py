@@ -1,0 +1,127 @@
+"""What the guard asks of the server on each new link: the session's limits, and reports of all that changes."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from structlog.stdlib import BoundLogger
+
+from protocol.errors import MalformedPacket, ServerError
+from protocol.holds import Hold, HoldKind
+from protocol.memory import SessionMemory
+from protocol.resultset import ResultSet, Row
+from protocol.session_track import (
+    OWN_REPORTS_STATEMENT,
+    REPORT_VARIABLES,
+    is_mariadb,
+    names_statements,
+    watch_statement,
+)
+
+_LIMITS_STATEMENT = "SELECT @@max_allowed_packet, @@net_buffer_length, @@wait_timeout"
+#: FOUND_ROWS() of a new session is 0; the statements above make it 1.
+_FORGET_FOUND_ROWS_STATEMENT = "SELECT 1 FROM DUAL WHERE FALSE"
+
+#: Without its reports, the guard does not know what the session is.
+_UNWATCHED = Hold(HoldKind.UNSETTLED, "whatever the server does not report")
+
+#: Names of the variables that servers of a version report, by the version: the same for all sessions.
+WatchLists = dict[bytes, tuple[str, ...]]
+
+
+#: Runs statements of the guard's own and gives what each of them brings; raises LinkLost.
+Ask: TypeAlias = Callable[[Sequence[str]], Awaitable[list[ResultSet | ServerError]]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server has set for a session: packets in bytes, time in seconds."""
+
+    packet: int
+    wait_timeout: float
+
+
+#: For a session that may not even read its variables (an expired password): small enough for any sensible server.
+UNKNOWN_LIMITS = Limits(packet=1 << 20, wait_timeout=28800.0)
+
+
+class Introduction:
+    """One session's, with a server of ``version``."""
+
+    def __init__(
+        self, ask: Ask, memory: SessionMemory, version: bytes, watch_lists: WatchLists, log: BoundLogger
+    ) -> None:
+        self._ask = ask
+        self._memory = memory
+        self._version = version
+        self._watch_lists = watch_lists
+        self._log = log
+
+    def __repr__(self) -> str:
+        return f"<Introduction to {self._version.decode(errors='replace')}>"
+
+    async def introduce(self) -> Limits:
+        """Ask all that is to be known of a new link, in one round trip.
+
+        The last statement is a SET, which leaves ROW_COUNT() as a login does.
+
+        Raises:
+            LinkLost: the link cannot be used any more.
+            MalformedPacket: the answers make no sense.
+        """
+        tracked = self._memory.tracked
+        changed = dict(tracked.variables)
+        names = await self._names()
+        isolation = "tx_isolation" if is_mariadb(self._version) else "transaction_isolation"
+        limits, own, level, _, watched = await self._ask(
+            (
+                _LIMITS_STATEMENT,
+                OWN_REPORTS_STATEMENT,
+                f"SELECT @@SESSION.{isolation}",
+                _FORGET_FOUND_ROWS_STATEMENT,
+                watch_statement(names),
+            )
+        )
+        tracked.variables = changed
+        tracked.begin_link(dict(zip(REPORT_VARIABLES, _texts(own), strict=False)))
+        self._memory.isolation = "".join(_texts(level))
+        if not names or isinstance(watched, ServerError):
+            self._log.warning("server does not report session state", reason=str(watched))
+            self._memory.hold(_UNWATCHED)
+        if isinstance(limits, ServerError):
+            self._log.warning("limits unknown", reason=str(limits), assumed_bytes=UNKNOWN_LIMITS.packet)
+            return UNKNOWN_LIMITS
+        values = _texts(limits)
+        if len(values) != 3 or not all(map(str.isdecimal, values)):
+            raise MalformedPacket("the server does not give its limits as numbers")
+        largest, buffer, wait_timeout = map(int, values)
+        return Limits(max(largest, buffer), wait_timeout)
+
+    async def watch(self) -> None:
+        """Have the server report again what a client has told it not to. Raises LinkLost."""
+        tracked = self._memory.tracked
+        changed = dict(tracked.variables)
+        (watched,) = await self._ask((watch_statement(await self._names()),))
+        tracked.watches_again(changed)
+        if isinstance(watched, ServerError):
+            self._memory.hold(_UNWATCHED)
+
+    async def _names(self) -> tuple[str, ...]:
+        """Give the names of the variables that can be reported."""
+        if self._version not in self._watch_lists:
+            for statement in names_statements(self._version):
+                (answer,) = await self._ask((statement,))
+                if isinstance(answer, ResultSet) and answer.rows:
+                    self._watch_lists[self._version] = tuple(_text(row[0]) for row in answer.rows)
+                    break
+        return self._watch_lists.get(self._version, ())
+
+
+def _texts(answer: ResultSet | ServerError) -> list[str]:
+    """Read the values of the first row of an answer; none if it has no row."""
+    row: Row = answer.rows[0] if isinstance(answer, ResultSet) and answer.rows else ()
+    return [_text(value) for value in row]
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode(errors="replace")

@@ -1,0 +1,81 @@
+"""Reads whose link was lost: run again, or judged, where the server itself refuses to write."""
+
+from protocol.constants import Status
+from protocol.errors import ServerError
+from protocol.fate import text_of
+from protocol.looking_back import Leftover, asked_for
+from protocol.packets import Err
+from protocol.reply import Expected
+from protocol.statement import read_only_check
+from proxy import answers
+from proxy.errors import LinkLost
+from proxy.link import Link
+from proxy.upstream import Upstream
+
+_BEGIN = ("START TRANSACTION READ ONLY",)
+_END = ("COMMIT",)
+
+
+async def read_again(client: Link, upstream: Upstream, command: Expected, lost: Leftover) -> Err | None:
+    """Run a read again on a new link and hand its result on; return what to answer where that cannot be done.
+
+    A statement that turns out to write is refused by the server, and the client is told that its outcome is unknown:
+    the first copy may have been carried out. ``lost`` is what it must not ask for, because the new link cannot know it.
+
+    Raises:
+        LinkLost: one of the links ended; ``upstream.tracker`` tells how much of the result has been handed on.
+    """
+    server = str(upstream.address)
+    unknown = answers.outcome_unknown(server)
+    text = text_of(command, upstream.memory, upstream.capabilities) or b""
+    if asked_for(text) & lost:
+        return answers.cannot_look_back(server)
+    if not await _begin(upstream):
+        return unknown
+    has_run = await _run(client, upstream, command.packet or b"", unknown)
+    try:
+        await upstream.ask(_END)
+    except LinkLost:
+        # The client has its result. The relay will find the link gone, and no transaction that anybody would miss.
+        upstream.tracker.status &= ~int(Status.IN_TRANSACTION)
+        upstream.memory.tracked.forget_transaction()
+    return None if has_run else unknown
+
+
+async def judge_cut_off(upstream: Upstream, command: Expected) -> Err:
+    """Find out on a new link what to say of a read of whose result the client has been given a part.
+
+    For an EXPLAIN, a server opens all tables as for the statement itself, those of stored functions included, and so
+    refuses in a read-only transaction what would write (seen on MySQL and MariaDB). Raises LinkLost.
+    """
+    server = str(upstream.address)
+    text = text_of(command, upstream.memory, upstream.capabilities)
+    check = None if text is None else read_only_check(text)
+    if check is None or not await _begin(upstream):
+        return answers.outcome_unknown(server)
+    (answer,) = await upstream.ask((check,))
+    await upstream.ask(_END)
+    return answers.outcome_unknown(server) if isinstance(answer, ServerError) else answers.result_cut_off(server)
+
+
+async def _begin(upstream: Upstream) -> bool:
+    (answer,) = await upstream.ask(_BEGIN)
+    return not isinstance(answer, ServerError)
+
+
+async def _run(client: Link, upstream: Upstream, packet: bytes, refusal: Err) -> bool:
+    """Send a read and hand on its result; return whether the server was to be given it at all."""
+    tracker, reader = upstream.tracker, upstream.reader
+    if reader.take(packet) != len(packet):
+        reader.decision = None  # it is too large for the server that is there now
+        return False
+    tracker.rerun_refusal = refusal.build()
+    await upstream.link.send(reader.edited(packet))
+    while not tracker.idle:
+        shown = upstream.take_replies()
+        if shown:
+            await client.send(shown)
+        elif not upstream.has_ended and not tracker.idle:
+            await upstream.link.must_receive()
+    tracker.rerun_refusal = None
+    return True

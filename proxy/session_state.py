@@ -1,0 +1,105 @@
+"""The session's state at the server: reading back what is not known for sure, and giving it to a new link.
+
+What to ask and what to say is decided in :mod:`protocol.settling` and :mod:`protocol.restoring`; here it is done.
+"""
+
+import re
+
+from protocol.constants import ERR_BYTE, HEADER_LENGTH, CommandCode
+from protocol.errors import MalformedPacket
+from protocol.framing import build_packet
+from protocol.restoring import CannotRestore, Step, note_what_changed, restore_steps, take_answers
+from protocol.settling import Settling
+from proxy.errors import SessionOver
+from proxy.upstream import Upstream
+
+#: So many commands go out together. Their replies must fit into the kernel's buffers while we are still sending.
+_BATCH = 16
+
+_TELL_INSERT_ID = "SET SESSION last_insert_id = LAST_INSERT_ID()"
+
+_UPTIME = re.compile(rb"Uptime: (\d+)")
+
+
+async def settle(upstream: Upstream) -> None:
+    """Read back from the server what is not known for sure of the session. The session must not notice.
+
+    Raises:
+        LinkLost: the link cannot be used any more.
+    """
+    tracker, memory = upstream.tracker, upstream.memory
+    row_count = tracker.row_count
+    if memory.is_insert_id_unsettled:
+        # Sets it to what it is. The server reports it, and nothing else that can be looked back at is changed by it.
+        await upstream.ask((_TELL_INSERT_ID,))
+        memory.is_insert_id_unsettled = False
+    if memory.is_unsettled:
+        settling = Settling(memory)
+        questions = settling.second_questions(await upstream.ask(settling.first_questions()))
+        if questions:
+            settling.finish(await upstream.ask(questions))
+        if memory.tracked.is_overruled:
+            await upstream.watch()
+    if memory.is_transaction_unsettled and upstream.in_transaction:
+        await _ask_for_transaction(upstream)
+    memory.is_transaction_unsettled = False
+    await _restore_row_count(upstream, row_count)
+    upstream.log.debug("settled", holds=[str(hold) for hold in memory.holds])
+
+
+async def _ask_for_transaction(upstream: Upstream) -> None:
+    """Have the server say what the open transaction has become.
+
+    MySQL tells it with the next OK packet, MariaDB only with one that has more to say: so the schema is chosen anew.
+    """
+    memory = upstream.memory
+    if not memory.tracked.schema:
+        await upstream.watch()
+        return
+    payload = bytes((CommandCode.INIT_DB,)) + memory.tracked.schema
+    reply = await upstream.exchange((CommandCode.INIT_DB, build_packet(payload, 0)))
+    if reply[HEADER_LENGTH] == ERR_BYTE:
+        memory.has_share_locks = True  # for all that is known
+
+
+async def restore(upstream: Upstream) -> float | None:
+    """Give a new link what the session had; return the server's uptime in seconds, if it tells.
+
+    Raises:
+        SessionOver: something cannot be restored; the text says what.
+        LinkLost: the link cannot be used any more.
+    """
+    memory, capabilities = upstream.memory, upstream.capabilities
+    row_count, characteristics = upstream.lost_row_count, upstream.lost_characteristics
+    try:
+        note_what_changed(memory)
+        for steps in _batches(list(restore_steps(memory, capabilities))):
+            replies = await upstream.exchange(*((step.code, build_packet(step.payload, 0)) for step in steps))
+            take_answers(steps, replies, memory, capabilities)
+        if characteristics:
+            await upstream.ask([characteristics])
+    except CannotRestore as error:
+        raise SessionOver(str(error)) from error
+    except MalformedPacket as error:
+        raise upstream.broken(error) from error
+    statistics = await upstream.exchange((CommandCode.STATISTICS, build_packet(bytes((CommandCode.STATISTICS,)), 0)))
+    await _restore_row_count(upstream, row_count)
+    uptime = _UPTIME.search(statistics)
+    return float(uptime[1]) if uptime else None
+
+
+def _batches(steps: list[Step]) -> list[tuple[Step, ...]]:
+    return [tuple(steps[start : start + _BATCH]) for start in range(0, len(steps), _BATCH)]
+
+
+async def _restore_row_count(upstream: Upstream, row_count: int | None) -> None:
+    """Make ROW_COUNT() again what it was: COM_PING makes it 0, COM_SET_OPTION -1, and neither changes anything else."""
+    if row_count == 0:
+        command = bytes((CommandCode.PING,))
+    elif row_count == -1:
+        command = bytes((CommandCode.SET_OPTION, not upstream.memory.multi_statements, 0))
+    else:
+        return
+    await upstream.exchange((CommandCode(command[0]), build_packet(command, 0)))
+    upstream.tracker.row_count = row_count
+    upstream.tracker.left_warnings = False

@@ -1,0 +1,23 @@
+"""What all sessions have in common."""
+
+from dataclasses import dataclass, field
+
+from config import Config
+from proxy.introduction import WatchLists
+from proxy.passwords import PasswordBook
+from proxy.reconnect import Reconnector
+from proxy.threads import Threads
+from proxy.tls import ClientTls, UpstreamTls
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all sessions have in common."""
+
+    config: Config
+    passwords: PasswordBook
+    client_tls: ClientTls
+    upstream_tls: UpstreamTls
+    reconnector: Reconnector
+    threads: Threads = field(default_factory=Threads)
+    watch_lists: WatchLists = field(default_factory=dict)
