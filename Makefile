@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 4
 
-.PHONY: help demo run test check lint fuzz bench bench-framing bench-overhead venv mariadb mysql peers clean
+.PHONY: help demo run test check lint fuzz chaos bench bench-framing bench-overhead bench-storm venv mariadb mysql peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -32,6 +32,9 @@ lint: venv  ## ruff and mypy
 fuzz: venv  ## the property tests with many more examples; takes its time
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/protocol tests/config -n $(WORKERS) --timeout 3600
 
+chaos: venv mariadb mysql  ## the ledger test for ten minutes: crashes, kills and black holes while clients write
+	$(BIN)/python -m tests.chaos --seconds 600
+
 bench: bench-framing bench-overhead  ## measure packet framing, and the overhead beside other proxies
 
 bench-framing: venv
@@ -39,6 +42,9 @@ bench-framing: venv
 
 bench-overhead: venv mariadb mysql peers
 	$(BIN)/python -m bench.overhead --markdown bench/results/overhead.md
+
+bench-storm: venv mariadb mysql  ## how 500 sessions come back when the server is restarted or killed
+	$(BIN)/python -m bench.storm
 
 peers:
 	@tests/servers/install_debian.sh sysbench sysbench

@@ -28,6 +28,19 @@ def private(connection: Connection) -> Any:
     return connection
 
 
+def descriptor(connection: Connection) -> int:
+    """Return the file descriptor of a connection's socket, to be waited for."""
+    return int(private(connection)._sock.fileno())
+
+
+def rows(connection: Connection) -> Any:
+    """Receive the result of a statement that was sent, and return its rows."""
+    inside = private(connection)
+    inside._next_seq_id = 1
+    inside._read_query_result()
+    return inside._result.rows
+
+
 def thread_id(connection: Connection) -> int:
     """Return the server thread that the server's greeting has named."""
     return int(private(connection).server_thread_id[0])
