@@ -1,21 +1,20 @@
 """Run the demo: `python -m demo [--no-wait]`. Exits with 1 if a scene does not go as it is told."""
 
 import argparse
+import os
 import signal
 import socket
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import FrameType
-from typing import Any
 
 import pymysql
 
-from demo import scenes
-from demo.scenes import SceneFailed, Verdict
+from demo import log, losses, scenes
 from demo.story import Story
+from demo.told import SceneFailed, Verdict
 from tests.guard import Guard
 from tests.servers import MariaDB, Server, ServerError
 
@@ -95,44 +94,42 @@ def tell(story: Story, server: Server, guard: Guard) -> None:
     verdicts = [
         scenes.oversized_packet(story, server, guard),
         scenes.idle_timeout(story, server, guard),
+        losses.killed(story, server, guard),
+        losses.crashed(story, server, guard),
     ]
-    # Its sessions end a moment after their clients have.
-    for _ in verdicts:
-        guard.wait_for("session ends")
-    sum_up(story, verdicts, guard.events)
+    sum_up(story, verdicts, guard)
     if failures := guard.failures():
         raise SceneFailed(f"the guard has logged failures: {failures}")
 
 
-def sum_up(story: Story, verdicts: Sequence[Verdict], events: Sequence[dict[str, Any]]) -> None:
+def sum_up(story: Story, verdicts: Sequence[Verdict], guard: Guard) -> None:
     """Say what it came to, and what the guard has to say about it."""
     story.scene("Summary")
     for verdict in verdicts:
         story.fact(verdict.cause, f"without: {verdict.without_guard}", f"with:    {verdict.with_guard}")
     story.side("From the guard's log")
-    for event in events:
-        if event["event"] in ("session begins", "refused", "upstream lost", "session ends"):
-            story.fact(event["event"], details(event))
-    probes = Counter((event["session"], event["command"]) for event in events if event["event"] == "probe")
-    for (session, command), count in probes.items():
-        story.fact("probe", f"session={session} command={command} ({count} times)")
-
-
-def details(event: dict[str, Any]) -> str:
-    """Write the fields of an event of the guard's log, all but the usual ones."""
-    return " ".join(f"{key}={value}" for key, value in event.items() if key not in ("event", "level", "timestamp"))
+    log.tell_all(story, guard.events)
 
 
 def stay(story: Story, server: Server, guard: Guard) -> None:
     """Keep the guard running, and show what it does, until Ctrl-C. Raises SceneFailed if the guard ends by itself."""
     story.scene("Now you")
     at = f"{guard.host}:{guard.port}"
-    story.line("The guard stays. Send it what is too large, or be silent (outside a transaction) for long:")
+    direct = f"mysql -h {server.host} -P {server.port} -u root"
+    story.line("The guard stays. Connect to it:")
     story.line()
     story.fact("mysql", f"mysql -h {guard.host} -P {guard.port} -u root test")
     story.fact("PyMySQL", f'pymysql.connect(host="{guard.host}", port={guard.port}, user="root")')
     story.fact("SQLAlchemy", f"mysql+pymysql://root@{at}/test")
-    story.fact("the server, to compare", f"mysql -h {server.host} -P {server.port} -u root test")
+    story.fact("the server, to compare", f"{direct} test")
+    story.line()
+    seconds = scenes.WAIT_TIMEOUT_SECONDS
+    story.line(
+        f"Send what is too large, or be silent (outside a transaction) for more than {seconds} s. Or, elsewhere:"
+    )
+    story.line()
+    story.fact("end your session", f'{direct} -e "KILL n"', "n is what SELECT CONNECTION_ID() says")
+    story.fact("crash the server", f"kill -9 {server.pid}", "it is started again")
     story.line()
     story.line("Ctrl-C ends everything. The guard's log:", "bold")
     shown = len(guard.events)
@@ -141,13 +138,21 @@ def stay(story: Story, server: Server, guard: Guard) -> None:
             events = guard.events
             for event in events[shown:]:
                 if event["level"] != "debug":
-                    story.fact(event["event"], details(event))
+                    log.tell_event(story, event)
             shown = len(events)
+            if has_ended(server):
+                server.restart()
+                story.fact("(the server)", f"is started again, as process {server.pid}")
             time.sleep(0.3)
     except KeyboardInterrupt:
         story.line()
         return
     raise SceneFailed(f"the guard has ended by itself, with status {guard.process.returncode}")
+
+
+def has_ended(server: Server) -> bool:
+    """Tell whether the server's process has ended, which its owner does not know yet."""
+    return os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 if __name__ == "__main__":

@@ -1,70 +1,20 @@
-"""The scenes: each does the same without the guard and with it, and fails if it does not go as it is told.
+"""The scenes in which the guard keeps a connection from being lost.
 
-All errors and answers are those of real calls to a real server.
+As all scenes, each does the same without the guard and with it, and fails if it does not go as it is told.
 """
 
-from contextlib import closing
-from typing import Any, NamedTuple
-
-import pymysql
-
-from demo.story import Story, describe, name_code
+from demo.story import Story, name_code
+from demo.told import DATABASE, SceneFailed, Told, Verdict, directly, through
 from tests.guard import Guard
-from tests.servers import Connection, Server
+from tests.servers import Server
 
 MIB = 1 << 20
 LIMIT_BYTES = MIB
 OVERSIZED_BYTES = 2 * MIB
-WAIT_TIMEOUT_SECONDS = 2
-IDLE_SECONDS = 3 * WAIT_TIMEOUT_SECONDS
-
-_DATABASE = "test"
-
-
-class SceneFailed(Exception):
-    """The guard, or the server, did not do what the story says."""
-
-
-class Verdict(NamedTuple):
-    """What a scene comes to, in a few words."""
-
-    cause: str
-    without_guard: str
-    with_guard: str
-
-
-class Told:
-    """A connection of which all that is done is told."""
-
-    def __init__(self, story: Story, connection: Connection) -> None:
-        self._story = story
-        self._connection = connection
-
-    def succeed(self, sql: str, shown: str = "") -> Any:
-        """Run a statement that must succeed, and return the first value of its result, if it has one."""
-        try:
-            value = self._run(sql)
-        except (pymysql.Error, OSError) as error:
-            self._story.step(shown or sql, "ERROR", describe(error))
-            raise SceneFailed(f"{shown or sql} should have succeeded") from error
-        self._story.step(shown or sql, "ok", "" if value is None else str(value))
-        return value
-
-    def fail(self, sql: str, shown: str = "") -> Exception:
-        """Run a statement that must fail, and return the error."""
-        try:
-            value = self._run(sql)
-        except (pymysql.Error, OSError) as error:
-            self._story.step(shown or sql, "ERROR", describe(error))
-            return error
-        self._story.step(shown or sql, "ok", str(value))
-        raise SceneFailed(f"{shown or sql} should have failed")
-
-    def _run(self, sql: str) -> Any:
-        with self._connection.cursor() as cursor:
-            cursor.execute(sql)
-            row = cursor.fetchone()
-            return row[0] if row else None
+#: Of the server, but for scene 2, which is not to last for too long.
+WAIT_TIMEOUT_SECONDS = 10
+SHORT_WAIT_TIMEOUT_SECONDS = 2
+IDLE_SECONDS = 3 * SHORT_WAIT_TIMEOUT_SECONDS
 
 
 def oversized_packet(story: Story, server: Server, guard: Guard) -> Verdict:
@@ -73,13 +23,13 @@ def oversized_packet(story: Story, server: Server, guard: Guard) -> Verdict:
         "Scene 1: an oversized packet",
         f"In a transaction, an INSERT of {OVERSIZED_BYTES // MIB} MiB. The server takes {LIMIT_BYTES // MIB} MiB.",
     )
-    server.execute("CREATE TABLE notes (body LONGTEXT) ENGINE=InnoDB", database=_DATABASE)
+    server.execute("CREATE TABLE notes (body LONGTEXT) ENGINE=InnoDB", database=DATABASE)
 
     def committed() -> int:
-        return int(server.execute("SELECT COUNT(*) FROM notes", database=_DATABASE)[0][0])
+        return int(server.execute("SELECT COUNT(*) FROM notes", database=DATABASE)[0][0])
 
     story.side("Without the guard")
-    with closing(_open(server)) as connection:
+    with directly(server) as connection:
         told = Told(story, connection)
         _begin_and_insert(told)
         refused = told.fail(_oversized_insert(), "INSERT of 2 MiB")
@@ -89,7 +39,7 @@ def oversized_packet(story: Story, server: Server, guard: Guard) -> Verdict:
     story.upshot("The connection is dead, and the transaction is lost.", is_good=False)
 
     story.side("With the guard")
-    with closing(_open(guard)) as connection:
+    with through(guard) as (connection, _):
         told = Told(story, connection)
         _begin_and_insert(told)
         answer = told.fail(_oversized_insert(), "INSERT of 2 MiB")
@@ -109,11 +59,6 @@ def oversized_packet(story: Story, server: Server, guard: Guard) -> Verdict:
     )
 
 
-def _open(where: Server | Guard) -> Connection:
-    """Connect as an application would, but never wait for ever."""
-    return where.connect(database=_DATABASE, connect_timeout=10, read_timeout=10, write_timeout=10)
-
-
 def _begin_and_insert(told: Told) -> None:
     told.succeed("BEGIN")
     told.succeed("INSERT INTO notes VALUES ('a small row')", "INSERT of a small row")
@@ -127,17 +72,21 @@ def idle_timeout(story: Story, server: Server, guard: Guard) -> Verdict:
     """Leave two connections idle for longer than the server allows."""
     story.scene(
         "Scene 2: an idle connection",
-        f"Two connections do nothing for {IDLE_SECONDS} s. The server's wait_timeout is {WAIT_TIMEOUT_SECONDS} s.",
+        f"Two connections do nothing for {IDLE_SECONDS} s. "
+        f"The server's wait_timeout is {SHORT_WAIT_TIMEOUT_SECONDS} s for them.",
     )
     query = "SELECT CONNECTION_ID()"
-    with closing(_open(server)) as direct, closing(_open(guard)) as guarded:
+    # Sessions take it over when they begin.
+    server.execute("SET GLOBAL wait_timeout = %s", [SHORT_WAIT_TIMEOUT_SECONDS])
+    with directly(server) as direct, through(guard) as (guarded, _):
+        server.execute("SET GLOBAL wait_timeout = %s", [WAIT_TIMEOUT_SECONDS])
         story.side(f"{query}, before")
         Told(story, direct).succeed(query, "Without the guard")
         before = Told(story, guarded).succeed(query, "With the guard")
         story.line()
         story.wait(f"{IDLE_SECONDS} s of silence", IDLE_SECONDS)
         story.side(f"{query}, after")
-        error = Told(story, direct).fail(query, "Without the guard")
+        error = Told(story, direct).miss(query, "Without the guard")
         after = Told(story, guarded).succeed(query, "With the guard")
     if after != before:
         raise SceneFailed(f"with the guard, the session should have been the same, but {before} has become {after}")
