@@ -604,7 +604,7 @@ def test_types_are_put_in_only_where_they_have_the_same_form() -> None:
         (FULL, bare_named, bare_named),
         (FULL, BULK_BARE, BULK_FULL),
     ):
-        wire = Wire()
+        wire = Wire(Capability.QUERY_ATTRIBUTES if bare is bare_named else Capability(0))
         prepared = wire.prepare(7)
         code = 0xFA if bare is BULK_BARE else 0x17
         wire.client_asks(with_id(0x17, 7, last))

@@ -268,10 +268,9 @@ def test_what_has_to_be_read_back() -> None:
     ]
 
 
-@pytest.mark.parametrize("attribute", ["is_role_unsettled", "is_insert_id_unsettled"])
-def test_each_of_these_makes_it_unsettled(attribute: str) -> None:
+def test_a_role_makes_it_unsettled() -> None:
     memory = Wire().memory
-    setattr(memory, attribute, True)
+    memory.is_role_unsettled = True
     assert memory.is_unsettled
 
 
@@ -292,6 +291,19 @@ def test_the_id_in_an_ok_packet_is_not_always_that_of_last_insert_id() -> None:
     memory.is_insert_id_unsettled = False
     memory.note_insert_id(7)
     assert not memory.is_insert_id_unsettled
+
+
+def test_the_server_tells_what_last_insert_id_is_when_it_is_set() -> None:
+    memory = after(
+        "SET last_insert_id = LAST_INSERT_ID()", reply=frames(ok_with_state(b"\x00\x11\x0elast_insert_id\x015"))
+    )
+    assert memory.last_insert_id == 5
+    assert memory.tracked.variables == {}
+
+
+def test_a_procedure_may_have_inserted_something() -> None:
+    assert after("CALL p()").is_insert_id_unsettled
+    assert not after("COMMIT").is_insert_id_unsettled
 
 
 # Statements PREPAREd in SQL
@@ -340,10 +352,10 @@ def test_the_text_in_a_variable_is_gone_when_the_variable_is_set_again() -> None
     assert "state that was not read back yet (PREPARE s)" not in holds(wire.memory)
 
 
-def test_a_text_that_is_set_together_with_its_statement_is_still_in_its_variable() -> None:
+def test_what_several_statements_together_have_prepared_is_not_known() -> None:
     memory = after("SET @a = 'SELECT 1'; PREPARE s FROM @a")
-    assert memory.unsettled_sql_statements == {b"s": b"a"}
-    assert [hold.name for hold in memory.holds] == ["@a", "PREPARE s"]
+    assert memory.unsettled_sql_statements == {}
+    assert [hold.name for hold in memory.holds] == ["PREPARE s", "@a"]
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_a_bulk_execution_keeps_its_other_flags() -> None:
 )
 def test_executions_that_end_too_early(payload: bytes, parameters: int) -> None:
     with pytest.raises(MalformedPacket):
-        find_types(payload, parameters)
+        find_types(payload, parameters, has_attributes=payload[5:6] == b"\x08")
 
 
 @given(

@@ -6,20 +6,25 @@ from hypothesis import strategies as st
 
 from protocol.errors import MalformedPacket, ServerError
 from protocol.holds import Hold, HoldKind
-from protocol.memory import SessionMemory, SqlStatement
+from protocol.memory import SessionMemory
 from protocol.resultset import ResultSet, Row
 from protocol.settling import Settling, quote_name, text_literal
+from protocol.statement import Effects, SqlPrepare
 from tests.protocol.transcripts import Wire
 
 TEXT = 253
 INTEGER = 8
-STATE = "SELECT LAST_INSERT_ID()"
-STATE_WITH_ROLE = "SELECT LAST_INSERT_ID(), CURRENT_ROLE()"
+ROLE = "SELECT CURRENT_ROLE()"
 FAILED = ServerError(1305, "FUNCTION CURRENT_ROLE does not exist", b"")
 
 
 def answer(*row: bytes | None, types: list[int] | None = None) -> ResultSet:
     return ResultSet([TEXT] * len(row) if types is None else types, [row])
+
+
+def fetched(value: bytes | None, collation: bytes = b"binary", kind: int = INTEGER) -> ResultSet:
+    """Answer the question for one user variable."""
+    return answer(value, collation, None if value is None else value.hex().encode(), types=[kind, TEXT, TEXT])
 
 
 def a_memory(*variables: bytes) -> SessionMemory:
@@ -45,7 +50,7 @@ def settle(
 def set_to(kind: int, value: bytes | None, collation: bytes = b"binary") -> str:
     """Give the SQL for a user variable that has been read back."""
     memory = a_memory(b"a")
-    settle(memory, answer(b"0"), answer(b"1"), second=answer(value, collation, types=[kind, TEXT]))
+    settle(memory, answer(b"1"), second=fetched(value, collation, kind))
     assert not memory.is_unsettled
     assert memory.holds == []
     return memory.user_variables[b"a"]
@@ -54,37 +59,36 @@ def set_to(kind: int, value: bytes | None, collation: bytes = b"binary") -> str:
 # What is asked
 
 
-def test_a_settled_session_is_asked_for_little() -> None:
-    memory = Wire().memory
-    memory.is_insert_id_unsettled = True
-    assert settle(memory, answer(b"7")) == [STATE]
-    assert memory.last_insert_id == 7
-    assert not memory.is_unsettled
+def test_a_settled_session_is_asked_for_nothing() -> None:
+    assert settle(Wire().memory) == []
 
 
 def test_everything_is_asked_for_in_two_rounds() -> None:
     memory = a_memory(b"b", b"a")
-    memory.unsettled_sql_statements = {b"s": b"c"}
+    memory.end_command(Effects(prepares=(SqlPrepare(b"s", None, b"c"),)), 0, failed=False)
     memory.unsettled_system_variables = {"sql_mode", "autocommit"}
     memory.is_role_unsettled = True
     memory.hold(Hold(HoldKind.USER_LOCK, "it's"))
     memory.hold(Hold(HoldKind.USER_LOCK, "?"))
     questions = settle(
         memory,
-        answer(b"0", b"`r`@`%`"),
+        answer(b"`r`@`%`"),
         answer(b"ON", None),
         answer(b"1"),
         answer(b"1", b"1", b"8"),
         second=answer(
-            b"1", b"binary", b"2", b"binary", b"SELECT 1", b"utf8mb4_bin", types=[8, TEXT] * 2 + [TEXT, TEXT]
+            *(b"1", b"binary", b"31"),
+            *(b"2", b"binary", b"32"),
+            *(b"SELECT 1", b"utf8mb4_bin", b"53454c4543542031"),
+            types=[INTEGER, TEXT, TEXT] * 2 + [TEXT] * 3,
         ),
     )
     assert questions == [
-        STATE_WITH_ROLE,
+        ROLE,
         "SELECT @@SESSION.`autocommit`, @@SESSION.`sql_mode`",
         "SELECT IS_USED_LOCK(x'69742773') = CONNECTION_ID()",
         "SELECT COALESCE(LENGTH(@`a`), 0), COALESCE(LENGTH(@`b`), 0), COALESCE(LENGTH(@`c`), 0)",
-        "SELECT @`a`, COLLATION(@`a`), @`b`, COLLATION(@`b`), @`c`, COLLATION(@`c`)",
+        "SELECT " + ", ".join("@`{0}`, COLLATION(@`{0}`), HEX(@`{0}`)".format(name) for name in "abc"),
     ]
     assert not memory.is_unsettled
     assert memory.role == "`r`@`%`"
@@ -94,14 +98,18 @@ def test_everything_is_asked_for_in_two_rounds() -> None:
         b"b": "2",
         b"c": "_utf8mb4 x'53454c4543542031' COLLATE utf8mb4_bin",
     }
-    assert memory.sql_statements == {b"s": SqlStatement(b"x'53454c4543542031'", b"", memory.dialect)}
+    (statement,) = memory.sql_statements.values()
+    assert statement.literal == b"_utf8mb4 x'53454c4543542031' COLLATE utf8mb4_bin"
 
 
 def test_names_are_quoted() -> None:
     assert quote_name("a`b") == "`a``b`"
     memory = a_memory(b"a`b c")
-    questions = settle(memory, answer(b"0"), answer(b"1"), second=answer(b"1", b"binary", types=[INTEGER, TEXT]))
-    assert questions[1:] == ["SELECT COALESCE(LENGTH(@`a``b c`), 0)", "SELECT @`a``b c`, COLLATION(@`a``b c`)"]
+    questions = settle(memory, answer(b"1"), second=fetched(b"1"))
+    assert questions == [
+        "SELECT COALESCE(LENGTH(@`a``b c`), 0)",
+        "SELECT @`a``b c`, COLLATION(@`a``b c`), HEX(@`a``b c`)",
+    ]
 
 
 # How values are written
@@ -119,7 +127,9 @@ def test_names_are_quoted() -> None:
         (5, b"1e300", b"binary", "1e300"),
         (253, b"", b"utf8mb4_bin", "_utf8mb4 '' COLLATE utf8mb4_bin"),
         (250, b"it's", b"latin1_swedish_ci", "_latin1 x'69742773' COLLATE latin1_swedish_ci"),
-        (251, b"\x00\xff", b"binary", "x'00ff'"),
+        (251, b"\x00\xff", b"binary", "_binary x'00ff'"),
+        (8, None, b"binary", "NULLIF(1, 1)"),
+        (253, None, b"latin1_bin", "NULLIF(_latin1 '' COLLATE latin1_bin, _latin1 '' COLLATE latin1_bin)"),
         (253, None, b"binary", "NULL"),
         (6, None, b"binary", "NULL"),
     ],
@@ -140,8 +150,8 @@ def test_a_literal_is_the_same_whatever_quotes_mean() -> None:
 
 def test_a_variable_in_an_unknown_character_set_is_held() -> None:
     memory = a_memory(b"\xe4", b"a")
-    questions = settle(memory, answer(b"0"), answer(b"1"), second=answer(b"1", b"binary", types=[INTEGER, TEXT]))
-    assert questions[1] == "SELECT COALESCE(LENGTH(@`a`), 0)"
+    questions = settle(memory, answer(b"1"), second=fetched(b"1"))
+    assert questions[0] == "SELECT COALESCE(LENGTH(@`a`), 0)"
     assert [hold.name for hold in memory.holds] == ["@\N{REPLACEMENT CHARACTER}"]
     assert list(memory.user_variables) == [b"a"]
     assert not memory.is_unsettled
@@ -150,22 +160,20 @@ def test_a_variable_in_an_unknown_character_set_is_held() -> None:
 def test_large_variables_are_held_while_small_ones_still_fit() -> None:
     memory = a_memory(b"a", b"b")
     memory.user_variables = {b"z": "x" * 60_000}
-    questions = settle(
-        memory, answer(b"0"), answer(b"5535", b"100"), second=answer(b"1", b"binary", types=[INTEGER, TEXT])
-    )
-    assert questions[-1] == "SELECT @`a`, COLLATION(@`a`)"
+    questions = settle(memory, answer(b"5535", b"100"), second=fetched(b"1"))
+    assert questions[-1] == "SELECT @`a`, COLLATION(@`a`), HEX(@`a`)"
     assert [hold.name for hold in memory.holds] == ["@b"]
 
 
 def test_a_variable_that_is_too_large_is_not_fetched_and_its_hold_ends_when_it_is_small_again() -> None:
     memory = a_memory(b"a")
     memory.user_variables[b"a"] = "1"
-    assert len(settle(memory, answer(b"0"), answer(b"70000"))) == 2
+    assert len(settle(memory, answer(b"70000"))) == 1
     assert memory.user_variables == {}
     assert not memory.is_unsettled
     assert [hold.name for hold in memory.holds] == ["@a"]
     memory.unsettled_variables = {b"a"}
-    settle(memory, answer(b"0"), answer(b"1"), second=answer(b"1", b"binary", types=[INTEGER, TEXT]))
+    settle(memory, answer(b"1"), second=fetched(b"1"))
     assert memory.holds == []
 
 
@@ -173,7 +181,7 @@ def test_a_statement_whose_text_is_too_large_is_asked_for_once() -> None:
     # What stays unsettled would be asked for again and again.
     memory = Wire().memory
     memory.unsettled_sql_statements = {b"s": b"a"}
-    settle(memory, answer(b"0"), answer(b"70000"))
+    settle(memory, answer(b"70000"))
     assert not memory.is_unsettled
     assert [hold.name for hold in memory.holds] == ["@a", "PREPARE s"]
 
@@ -186,36 +194,28 @@ def test_a_statement_whose_text_is_too_large_is_asked_for_once() -> None:
 def test_whatever_comes_instead_of_an_answer_becomes_a_hold(wrong: ResultSet | ServerError) -> None:
     memory = a_memory(b"a")
     memory.unsettled_system_variables = {"sql_mode"}
-    memory.is_role_unsettled = memory.is_insert_id_unsettled = True
+    memory.is_role_unsettled = True
     memory.hold(Hold(HoldKind.USER_LOCK, "l"))
     settle(memory, wrong, wrong, wrong, wrong)
     assert not memory.is_unsettled
-    assert [hold.name for hold in memory.holds] == ["l", "LAST_INSERT_ID()", "SET ROLE", "@@sql_mode", "@a"]
+    assert [hold.name for hold in memory.holds] == ["l", "SET ROLE", "@@sql_mode", "@a"]
 
 
 @pytest.mark.parametrize("wrong", [FAILED, answer(b"1"), answer(b"1", b"binary", types=[])])
 def test_a_value_that_cannot_be_had_becomes_a_hold(wrong: ResultSet | ServerError) -> None:
     memory = a_memory(b"a")
     memory.unsettled_sql_statements = {b"s": b"a"}
-    settle(memory, answer(b"0"), answer(b"1"), second=wrong)
+    settle(memory, answer(b"1"), second=wrong)
     assert not memory.is_unsettled
     assert [hold.name for hold in memory.holds] == ["@a", "PREPARE s"]
 
 
 @pytest.mark.parametrize("value", [b"x", b"-1", b"1.5", b"9" * 21, b""])
 def test_a_number_that_is_none(value: bytes) -> None:
-    for first in ([answer(value), answer(b"1")], [answer(b"1"), answer(value)]):
-        settling = Settling(a_memory(b"a"))
-        settling.first_questions()
-        with pytest.raises(MalformedPacket, match="number"):
-            settling.second_questions(first)
-
-
-def test_a_server_without_roles_still_tells_the_rest() -> None:
-    memory = Wire().memory
-    memory.is_insert_id_unsettled = True
-    assert settle(memory, answer(b"18446744073709551615")) == [STATE]
-    assert memory.last_insert_id == 2**64 - 1
+    settling = Settling(a_memory(b"a"))
+    settling.first_questions()
+    with pytest.raises(MalformedPacket, match="number"):
+        settling.second_questions([answer(value)])
 
 
 def test_no_role_is_a_role_as_well() -> None:
@@ -223,7 +223,7 @@ def test_no_role_is_a_role_as_well() -> None:
     for none in (None, b"NONE"):
         memory = Wire().memory
         memory.is_role_unsettled = True
-        settle(memory, answer(b"0", none))
+        settle(memory, answer(none))
         assert memory.role == "NONE"
         assert not memory.is_unsettled
 
@@ -232,7 +232,7 @@ def test_no_role_is_a_role_as_well() -> None:
 def test_locks_that_the_session_does_not_have_are_forgotten(*, is_ours: bytes | None, is_held: bool) -> None:
     memory = Wire().memory
     memory.hold(Hold(HoldKind.USER_LOCK, "a"))
-    settle(memory, answer(b"0"), answer(is_ours))
+    settle(memory, answer(is_ours))
     assert bool(memory.holds) == is_held
 
 
@@ -240,9 +240,9 @@ def test_variables_that_come_to_be_unsettled_meanwhile_stay_so() -> None:
     memory = a_memory(b"a")
     settling = Settling(memory)
     settling.first_questions()
-    settling.second_questions([answer(b"0"), answer(b"1")])
+    settling.second_questions([answer(b"1")])
     memory.unsettled_variables.add(b"b")
-    settling.finish([answer(b"1", b"binary", types=[INTEGER, TEXT])])
+    settling.finish([fetched(b"1")])
     assert memory.unsettled_variables == {b"b"}
 
 
