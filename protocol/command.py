@@ -25,8 +25,10 @@ from struct import Struct
 
 from protocol.constants import HEADER_LENGTH, MAX_FRAME_PAYLOAD, Capability, CommandCode, Status
 from protocol.edits import Edit, apply_edits
+from protocol.effects import Kind
 from protocol.errors import MalformedPacket, OutOfSync
 from protocol.holds import Hold, HoldKind
+from protocol.kill import find_kill
 from protocol.memory import (
     Executing,
     Explained,
@@ -37,10 +39,11 @@ from protocol.memory import (
     SessionMemory,
     SettingOption,
 )
+from protocol.plain import is_plain
 from protocol.prepared import NO_STATEMENT_ID, PreparedStatement, find_types, keep_types
 from protocol.reply import STREAM_ABOVE, Expected, ReplyKind, ReplyTracker, Stage
 from protocol.sql import text_start
-from protocol.statement import Kind, classify, find_kill, is_plain
+from protocol.statement import classify
 
 _HEADER_AND_FIRST = Struct("<IB").unpack_from
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from protocol.constants import HEADER_LENGTH, Capability, CommandCode
+from protocol.effects import Kind
 from protocol.memory import SessionMemory
 from protocol.reply import Expected
 from protocol.sql import text_start
-from protocol.statement import Kind, classify
+from protocol.statement import classify
 
 
 class Fate(Enum):

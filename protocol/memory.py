@@ -18,13 +18,13 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from protocol.constants import Status
+from protocol.effects import Effects, Kind, SqlPrepare, Statement
 from protocol.errors import MalformedPacket
 from protocol.holds import Hold, HoldKind
 from protocol.looking_back import Leftover
 from protocol.packets import PrepareOk
 from protocol.prepared import Dialect, PreparedStatement, find_types, keep_types
 from protocol.session_track import NO_TRANSACTION, SessionTracker
-from protocol.statement import Effects, Kind, SqlPrepare, Statement
 
 #: What decides how a statement's text is read, beside the schema. A statement that was prepared under other values
 #: than a new link has cannot be prepared there as it was.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from protocol.constants import CommandCode
-from protocol.statement import Statement
+from protocol.effects import Statement
 from protocol.wire import Cursor
 
 #: What else a statement's text was read by when it was prepared.

@@ -160,10 +160,9 @@ def unquote(text: bytes, *, backslash_escapes: bool) -> bytes:
     return text[1:-1].replace(quote * 2, quote)
 
 
-#: Bytes of a value of the binary protocol, by type (``enum_field_types``); of the others the value begins with them.
+#: Bytes of a value of the binary protocol, by type (``enum_field_types``). All others begin with their length; where it
+#: takes one byte (dates and times), that is a length-encoded integer as well.
 _VALUE_WIDTHS = {1: 1, 2: 2, 3: 4, 4: 4, 5: 8, 6: 0, 8: 8, 9: 4, 13: 2}
-#: Types whose values begin with their length in one byte: dates and times.
-_SHORT_VALUES = frozenset({7, 10, 11, 12})
 
 
 def text_start(payload: bytes, start: int, stop: int) -> int | None:
@@ -199,7 +198,5 @@ def _skip_attributes(cursor: Cursor) -> None:
             continue
         if kind in _VALUE_WIDTHS:
             cursor.take(_VALUE_WIDTHS[kind])
-        elif kind in _SHORT_VALUES:
-            cursor.take(cursor.integer(1))
         else:
             cursor.lenenc_bytes()

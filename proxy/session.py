@@ -11,6 +11,7 @@ import trio
 
 from protocol.command import Decision, Verdict, reply_kind
 from protocol.constants import HEADER_LENGTH, CommandCode, Status
+from protocol.effects import Kind
 from protocol.errors import ProtocolError
 from protocol.fate import text_of
 from protocol.framing import build_packet
@@ -18,7 +19,7 @@ from protocol.looking_back import Leftover, asked_for
 from protocol.packets import Err
 from protocol.prepared import PreparedStatement
 from protocol.reply import Expected, ReplyKind
-from protocol.statement import Kind, classify
+from protocol.statement import classify
 from proxy import answers, oversize
 from proxy.admission import Admission
 from proxy.errors import CannotHold, LinkLost, LoginFailed, SessionOver

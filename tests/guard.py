@@ -40,6 +40,8 @@ class Guard:
         file = Path(self._directory.name, "config.yaml")
         file.write_text(yaml.safe_dump(sections))
         self._log = Path(self._directory.name, "guard.log")
+        self._events: list[dict[str, Any]] = []
+        self._log_read = 0  # bytes of the log that have become events
         self._waited_for = 0  # events up to here are behind those that were waited for
         self.process = spawn([sys.executable, "-m", "proxy", "run", str(file)], self._log)
         self.port = 0
@@ -65,13 +67,16 @@ class Guard:
     @property
     def events(self) -> list[dict[str, Any]]:
         """What the guard has logged so far. A line that is no event (of a traceback) counts as a critical one."""
-        events = []
-        for line in self._log.read_text().splitlines():
+        with self._log.open("rb") as log:
+            log.seek(self._log_read)
+            lines, end, _ = log.read().rpartition(b"\n")  # the last line may still be half-way
+        self._log_read += len(lines) + len(end)
+        for line in lines.decode().splitlines():
             try:
-                events.append(json.loads(line))
+                self._events.append(json.loads(line))
             except json.JSONDecodeError:
-                events.append({"event": line, "level": "critical"})
-        return events
+                self._events.append({"event": line, "level": "critical"})
+        return self._events
 
     def failures(self) -> list[dict[str, Any]]:
         """Return what should never be in the log."""

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from protocol.command import reply_kind
 from protocol.constants import Capability
+from protocol.effects import Kind
 from protocol.fate import Circumstances, Fate, judge_all, kind_of, text_of
 from protocol.memory import SessionMemory
 from protocol.reply import Expected
-from protocol.statement import Kind
 from tests.protocol.transcripts import NONE, PING, Wire, a_statement, ask
 
 AGAIN, RERUN, CHECK = Fate.AGAIN, Fate.RERUN, Fate.CHECK

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.effects import Effects, SqlPrepare
 from protocol.errors import MalformedPacket, ServerError
 from protocol.holds import Hold, HoldKind
 from protocol.memory import SessionMemory
 from protocol.resultset import ResultSet, Row
 from protocol.settling import Settling, quote_name, text_literal
-from protocol.statement import Effects, SqlPrepare
 from tests.protocol.transcripts import Wire
 
 TEXT = 253

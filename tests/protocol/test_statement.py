@@ -6,19 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.effects import Effects, Kind, SqlPrepare, Statement
 from protocol.holds import Hold, HoldKind
+from protocol.kill import Kill, find_kill
+from protocol.plain import is_plain
 from protocol.sql import tokenize
-from protocol.statement import (
-    Effects,
-    Kill,
-    Kind,
-    SqlPrepare,
-    Statement,
-    classify,
-    find_kill,
-    is_plain,
-    read_only_check,
-)
+from protocol.statement import classify, read_only_check
 
 READ = """
 SELECT 1
