@@ -223,8 +223,8 @@ class Link:
 
         The segment in which the peer ends its side acknowledges all that its machine had received (RFC 9293, 3.8), so
         what is still open when it has come never reached the peer; a reset that comes behind it, as the answer to what
-        did not arrive in time, changes nothing in that. Without that segment the number means nothing: a reset by itself
-        acknowledges nothing. For other sockets than TCP's the number means something else.
+        did not arrive in time, changes nothing in that. Without that segment the number means nothing: a reset by
+        itself acknowledges nothing. For other sockets than TCP's the number means something else.
         """
         if self.is_local or not sys.platform.startswith("linux"):
             return None
@@ -248,16 +248,20 @@ def _tune(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
 
 
+#: How links end, by the exception that says so; the first one that fits.
+_ENDS: tuple[tuple[type[Exception], str, LinkEnd], ...] = (
+    (ConnectionResetError, "reset by the peer", LinkEnd.RESET),
+    (BrokenPipeError, "closed by the peer", LinkEnd.RESET),
+    (ssl.SSLEOFError, "reset by the peer", LinkEnd.RESET),
+    (TimeoutError, "no answer from the peer's machine", LinkEnd.SILENCE),
+)
+
+
 def _lost(link: Link, error: Exception) -> LinkLost:
     """Say in words how a link ended."""
-    if isinstance(error, ConnectionResetError):
-        return LinkLost(link, "reset by the peer", LinkEnd.RESET)
-    if isinstance(error, BrokenPipeError):
-        return LinkLost(link, "closed by the peer", LinkEnd.RESET)
-    if isinstance(error, ssl.SSLEOFError):
-        return LinkLost(link, "reset by the peer", LinkEnd.RESET)
-    if isinstance(error, TimeoutError):
-        return LinkLost(link, "no answer from the peer's machine", LinkEnd.SILENCE)
+    for kind, words, end in _ENDS:
+        if isinstance(error, kind):
+            return LinkLost(link, words, end)
     if isinstance(error, ssl.SSLCertVerificationError):
         return LinkLost(link, f"certificate not accepted: {error.verify_message}")
     if isinstance(error, ssl.SSLError):

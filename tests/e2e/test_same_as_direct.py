@@ -1,22 +1,18 @@
 """Every kind of command and reply, packet by packet: through the guard they are what they are without it."""
 
 import os
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
 from pymysql.constants import CLIENT
 
-from protocol.command import reply_kind
 from protocol.constants import Capability
-from protocol.framing import build_packet
-from protocol.reply import Expected, ReplyTracker, Stage
-from protocol.session_track import SessionTracker
 from tests.e2e import wire
+from tests.e2e.talk import Talk
 from tests.guard import Guard
-from tests.servers import Connection, Server
+from tests.servers import Server
 
 COMMON = CLIENT.MULTI_STATEMENTS | CLIENT.LOCAL_FILES | 1 << 18  # and PS_MULTI_RESULTS
 CAPABILITIES: dict[str, int] = {
@@ -82,50 +78,6 @@ COMMANDS = (
 LONGLONG = b"\x08\x00"
 VAR_STRING = b"\xfd\x00"
 READ_ONLY_CURSOR = 1
-
-
-class Talk:
-    """A connection whose replies are received whole, as packets."""
-
-    def __init__(self, connection: Connection, capabilities: int) -> None:
-        self.connection = connection
-        self._sock: socket.socket = wire.private(connection)._sock
-        offered = wire.private(connection).server_capabilities
-        flags = Capability((capabilities | CLIENT.PROTOCOL_41) & offered)
-        self._tracker = ReplyTracker(flags, SessionTracker(client_listens=True))
-
-    def ask(self, payload: bytes, *, file: bytes = b"") -> bytes:
-        """Send a command and give all of its reply; a local file that the server asks for is ``file``."""
-        return self.ask_all([payload], file=file)
-
-    def ask_all(self, payloads: Sequence[bytes], *, file: bytes = b"") -> bytes:
-        """Send commands in one go and give all of their replies."""
-        self._sock.sendall(b"".join(build_packet(payload, 0) for payload in payloads))
-        for payload in payloads:
-            self._tracker.expect(Expected(payload[0], reply_kind(payload[0]), 1))
-        return self._reply(file)
-
-    def assert_in_step(self) -> None:
-        """See that nothing more has come than what the tracker has taken for the reply."""
-        assert self.ask(b"\x0e")[4] == 0
-
-    def _reply(self, file: bytes) -> bytes:
-        reply = data = b""
-        while not self._tracker.idle:
-            data += self._sock.recv(1 << 20)
-            shown, consumed = self._tracker.take(data)
-            reply += shown
-            data = data[consumed:]
-            if self._tracker.stage is Stage.LOCAL_INFILE:
-                sequence_id = self._tracker.sequence_id
-                pieces = [file, b""] if file else [b""]
-                for piece in pieces:
-                    self._sock.sendall(build_packet(piece, sequence_id))
-                    sequence_id += 1
-                self._tracker.sequence_id = sequence_id
-                self._tracker.local_file_sent()
-        assert data == b""
-        return reply
 
 
 @pytest.fixture(params=list(CAPABILITIES))

@@ -23,8 +23,8 @@ def query(connection: Connection, sql: str) -> Any:
         return cursor.fetchall()
 
 
-def private(connection: Connection) -> Any:
-    """Give a connection as what it is inside, which PyMySQL's published types do not say."""
+def private(connection: object) -> Any:
+    """Give a connection or cursor as what it is inside, which PyMySQL's published types do not say."""
     return connection
 
 

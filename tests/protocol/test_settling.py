@@ -88,7 +88,7 @@ def test_everything_is_asked_for_in_two_rounds() -> None:
         "SELECT @@SESSION.`autocommit`, @@SESSION.`sql_mode`",
         "SELECT IS_USED_LOCK(x'69742773') = CONNECTION_ID()",
         "SELECT COALESCE(LENGTH(@`a`), 0), COALESCE(LENGTH(@`b`), 0), COALESCE(LENGTH(@`c`), 0)",
-        "SELECT " + ", ".join("@`{0}`, COLLATION(@`{0}`), HEX(@`{0}`)".format(name) for name in "abc"),
+        "SELECT " + ", ".join(f"@`{name}`, COLLATION(@`{name}`), HEX(@`{name}`)" for name in "abc"),
     ]
     assert not memory.is_unsettled
     assert memory.role == "`r`@`%`"
