@@ -17,8 +17,8 @@ from bench.report import machine_facts
 from protocol.command import CommandReader
 from protocol.constants import MAX_FRAME_PAYLOAD, Capability, CommandCode
 from protocol.framing import build_packet, first_packet
-from protocol.reply import ReplyTracker
 from protocol.memory import SessionMemory
+from protocol.reply import ReplyTracker
 from protocol.wire import lenenc_bytes, lenenc_integer
 
 CHUNK_BYTES = 256 * 1024

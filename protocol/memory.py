@@ -278,12 +278,16 @@ class SessionMemory:
             self.is_insert_id_unsettled = False
         if tracked.has_changed:
             tracked.has_changed = False
-            effects: Note | None = note
-            if isinstance(note, Executing):
-                executed = self._executed(note)
-                effects = executed.statement.effects if executed is not None else None
-            if not isinstance(effects, Explained) and not (isinstance(effects, Effects) and effects.explains_change):
-                self.hold(Hold(HoldKind.UNEXPLAINED))
+            self.note_change(note)
+
+    def note_change(self, note: Note | None) -> None:
+        """Take note that the server has said that the session's state has changed, but not what of it."""
+        effects: Note | None = note
+        if isinstance(note, Executing):
+            executed = self._executed(note)
+            effects = executed.statement.effects if executed is not None else None
+        if not isinstance(effects, Explained) and not (isinstance(effects, Effects) and effects.explains_change):
+            self.hold(Hold(HoldKind.UNEXPLAINED))
 
     def note_prepared(self, note: Preparing, answer: PrepareOk) -> int:
         """Take note of a statement that the server has prepared; return the id by which the client is to know it."""

@@ -53,6 +53,7 @@ _EOF_BELOW = 9
 _MORE_RESULTS = int(Status.MORE_RESULTS)
 _CURSOR_EXISTS = int(Status.CURSOR_EXISTS)
 _SESSION_STATE_CHANGED = int(Status.SESSION_STATE_CHANGED)
+_CHANGED_AND_IN_TRANSACTION = int(Status.SESSION_STATE_CHANGED | Status.IN_TRANSACTION)
 _OUT_PARAMS_AND_MORE = int(Status.PS_OUT_PARAMS | Status.MORE_RESULTS)
 #: What a read has for status where it is run again that it would not have had.
 _RERUN_STATUS = int(Status.IN_TRANSACTION | Status.IN_TRANSACTION_READ_ONLY)
@@ -429,6 +430,10 @@ class ReplyTracker:
         if not self._deprecates_eof:
             status = _eof_status(payload)
             self._memory.note_result_end(status)
+            if status & _CHANGED_AND_IN_TRANSACTION == _SESSION_STATE_CHANGED:
+                # MariaDB gives the flag here, but what it is about only with some later OK packet. In a transaction it
+                # may as well be about that.
+                self._memory.note_change(self.expected[0].note)
             self.left_warnings = bool(payload[1] or payload[2])
             self._end_result(status, _NO_ROW_COUNT)
             return self._shown_eof(payload)
