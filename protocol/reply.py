@@ -39,6 +39,7 @@ from protocol.constants import (
 from protocol.edits import Edit, apply_edits
 from protocol.errors import MalformedPacket, OutOfSync, ProtocolError
 from protocol.framing import build_packet
+from protocol.looking_back import Leftover
 from protocol.memory import Note, Preparing, SessionMemory
 from protocol.packets import Err, Ok, PrepareOk, ok_summary
 from protocol.wire import Cursor
@@ -141,6 +142,8 @@ class ReplyTracker:
         self.row_count: int | None = 0
         #: Whether the last statement has left warnings or an error to look at.
         self.left_warnings = False
+        #: Whether there may still be such to look at: MariaDB keeps them until a statement that uses a table.
+        self.may_have_warnings = False
         #: While a read is run again: what to say in place of the server's word that it is none.
         self.rerun_refusal: bytes | None = None
         #: The ERR packet with which the server ended the link unasked; the client has not seen it.
@@ -370,6 +373,7 @@ class ReplyTracker:
             payload = self.rerun_refusal
         self.row_count = None
         self.left_warnings = True
+        self._note_leftovers(has_warnings=True, has_rows=False)
         self._out_params_more = False
         self._end_reply(failed=True)
         return payload
@@ -435,10 +439,12 @@ class ReplyTracker:
                 # may as well be about that.
                 self._memory.note_change(self.expected[0].note)
             self.left_warnings = bool(payload[1] or payload[2])
+            self._note_leftovers(has_warnings=self.left_warnings, has_rows=True)
             self._end_result(status, _NO_ROW_COUNT)
             return self._shown_eof(payload)
         shown = self._read_ok(payload)
         self.row_count = _NO_ROW_COUNT
+        self._note_leftovers(has_warnings=False, has_rows=True)
         return shown
 
     def _read_prepare(self, payload: bytes) -> bytes:
@@ -485,6 +491,7 @@ class ReplyTracker:
             payload = replace(ok, status=ok.status & ~_RERUN_STATUS).build()
         if self.expected[0].kind is ReplyKind.RESULTS:
             self.left_warnings = warnings > 0
+            self._note_leftovers(has_warnings=self.left_warnings, has_rows=False, has_changed_rows=affected_rows > 0)
             self._end_result(status, affected_rows)
         else:
             # COM_PING leaves the list of warnings alone. What others do to it, and what COM_STMT_RESET and its like do
@@ -492,6 +499,17 @@ class ReplyTracker:
             self.left_warnings = self.left_warnings or warnings > 0
             self._end_result(status, 0 if self.expected[0].command == CommandCode.PING else None)
         return payload
+
+    def _note_leftovers(self, *, has_warnings: bool, has_rows: bool, has_changed_rows: bool = False) -> None:
+        """Take note of what there is to look back at now."""
+        if has_warnings or has_changed_rows:
+            self.may_have_warnings = has_warnings
+        memory = self._memory
+        if memory.lost_leftovers:
+            if has_rows:
+                memory.lost_leftovers &= ~Leftover.FOUND_ROWS
+            if has_warnings or has_changed_rows:
+                memory.lost_leftovers &= ~Leftover.WARNINGS
 
     def _shown_eof(self, payload: bytes) -> bytes:
         """Give the EOF packet that the client is to see."""

@@ -19,10 +19,10 @@ from protocol.settling import quote_name
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 #: MySQL gives roles as SET ROLE takes them, MariaDB gives a bare name.
 _WRITTEN_ROLES = re.compile(r"`(?:[^`]|``)*`@`(?:[^`]|``)*`(?:,`(?:[^`]|``)*`@`(?:[^`]|``)*`)*")
-#: PREPARE takes texts from literals, in the client's character set, and from user variables. If the session has one of
-#: this name, it is restored later on.
-_TEXT_VARIABLE = b"@`stillhere`"
-_FORGET_TEXT_STATEMENT = b"SET @`stillhere` = NULL"
+#: PREPARE takes texts from literals, in the client's character set, and from user variables. Should the session have
+#: one of this name, it gets its value back.
+_TEXT_NAME = b"stillhere"
+_TEXT_VARIABLE = b"@`" + _TEXT_NAME + b"`"
 #: Reported as empty where they are NULL.
 _EMPTY_MEANS_NULL = frozenset({"character_set_results"})
 
@@ -58,9 +58,9 @@ def restore_steps(memory: SessionMemory, capabilities: Capability) -> Iterator[S
     if memory.multi_statements != bool(capabilities & Capability.MULTI_STATEMENTS):
         option = bytes((CommandCode.SET_OPTION, not memory.multi_statements, 0))
         yield Step(CommandCode.SET_OPTION, option, "the multi-statement option")
-    yield from _prepare_steps(memory, capabilities)
     for name, value in memory.user_variables.items():
         yield query(f"SET @{quote_name(name.decode())} = {value}", f"the user variable @{name.decode()}")
+    yield from _prepare_steps(memory, capabilities)
     if memory.last_insert_id:
         yield query(f"SET last_insert_id = {memory.last_insert_id}", "LAST_INSERT_ID()")
 
@@ -85,15 +85,19 @@ def _prepare_steps(memory: SessionMemory, capabilities: Capability) -> Iterator[
                 what = f"the statement PREPAREd as {name.decode(errors='replace')}"
                 if statement.text is not None:
                     text = b"PREPARE `" + name.replace(b"`", b"``") + b"` FROM " + _TEXT_VARIABLE
-                    setting = b"SET " + _TEXT_VARIABLE + b" = " + statement.literal
-                    yield Step(CommandCode.QUERY, query_payload(setting, capabilities), what)
+                    yield Step(CommandCode.QUERY, query_payload(_set_text(statement.literal), capabilities), what)
                 yield Step(CommandCode.QUERY, query_payload(text, capabilities), what)
                 if statement.text is not None:
-                    yield Step(CommandCode.QUERY, query_payload(_FORGET_TEXT_STATEMENT, capabilities), what)
+                    kept = memory.user_variables.get(_TEXT_NAME, "NULL").encode()
+                    yield Step(CommandCode.QUERY, query_payload(_set_text(kept), capabilities), what)
         for prepared in memory.statements.values():
             if prepared.schema == schema and prepared.text is not None and not prepared.broken:
                 payload = bytes((CommandCode.STMT_PREPARE,)) + prepared.text
                 yield Step(CommandCode.STMT_PREPARE, payload, "a prepared statement", prepared)
+
+
+def _set_text(value: bytes) -> bytes:
+    return b"SET " + _TEXT_VARIABLE + b" = " + value
 
 
 def note_what_changed(memory: SessionMemory) -> None:

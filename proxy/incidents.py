@@ -91,7 +91,7 @@ class Incident:
     """One lost link: the evidence, and what became of the session."""
 
     evidence: Evidence
-    #: Why the first attempt to come back failed; empty if it did not.
+    #: Why attempts to come back failed; empty if none did.
     met: str = ""
     #: Whether the server has been started since the link was opened; None where that was not found out.
     was_restarted: bool | None = None

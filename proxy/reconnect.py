@@ -47,19 +47,21 @@ class Reconnector:
         self._attempt_seconds = attempt_seconds
         self._places = trio.CapacityLimiter(concurrency)
         self._pause = 0.0  # 0: the server can be reached, as far as is known
+        self._trouble = ""
+        self._troubled_at = float("-inf")
 
     def __repr__(self) -> str:
         return f"<Reconnector {self._places.borrowed_tokens} of {self._places.total_tokens} places taken>"
 
     async def reconnect(self, attempt: Callable[[], Awaitable[None]], *, is_waited_for: bool) -> str:
-        """Repeat ``attempt`` until it succeeds; return why the first one failed, empty if it did not.
+        """Repeat ``attempt`` until it succeeds; return why that took more than one, as :meth:`trouble_since` does.
 
         A session that nobody waits for lets others go first for a moment.
 
         Raises:
             SessionOver: the server will not have this session back.
         """
-        first_failure = ""
+        started = trio.current_time()
         if not is_waited_for:
             await trio.sleep(_JITTER_SECONDS * random.random())  # noqa: S311  not a secret
         while True:
@@ -78,14 +80,24 @@ class Reconnector:
                     failure = str(error)
                 else:
                     self._note_success()
-                    return first_failure
-                first_failure = first_failure or failure
+                    return self.trouble_since(started)
                 self._note_failure(failure)
                 await trio.sleep(self._pause)
+
+    def trouble_since(self, time: float) -> str:
+        """Tell why the server could not be reached by whoever has tried since then; empty if that is not so.
+
+        It is the first reason, or a refusal, which shows a server gone: before, one that was killed may still reset a
+        connection or two.
+        """
+        return self._trouble if self._troubled_at >= time else ""
 
     def _note_failure(self, reason: str) -> None:
         if not self._pause:
             log.warning("server is away", reason=reason)
+        if not self._pause or ("refused" in reason and "refused" not in self._trouble):
+            self._trouble = reason
+        self._troubled_at = trio.current_time()
         self._places.total_tokens = 1
         self._pause = min(max(self._pause * _PAUSE_GROWTH, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
 

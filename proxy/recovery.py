@@ -79,7 +79,8 @@ class Recovery:
             await self._salvage(wreck, incident, owed)
             is_over = False
         finally:
-            incident.record(self._log, is_over=is_over, seconds=trio.current_time() - started)
+            log = self._log.bind(server_thread=self._upstream.greeting.thread_id)
+            incident.record(log, is_over=is_over, seconds=trio.current_time() - started)
 
     def _evidence(self, lost: LinkLost) -> Evidence:
         upstream = self._upstream
@@ -159,6 +160,7 @@ class Recovery:
         """
         ended: LinkLost | None = None
         over: SessionOver | None = None
+        started = trio.current_time()
         is_wanted = trio.Event()
         # A session that its client wants to be short-lived would be opened again and again for nobody.
         if is_waiting or not self._upstream.has_own_timeout:
@@ -182,6 +184,7 @@ class Recovery:
                     is_wanted.set()
                 await self._outwait()
                 over = SessionOver(f"no new link could be had within {self._settings.wait:g} s")
+                incident.met = self._reconnector.trouble_since(started)
             except LinkLost as lost:
                 ended = lost
             nursery.cancel_scope.cancel()

@@ -242,9 +242,11 @@ class Session:
         elif decision.command in _STATEMENTS and asked_for(text) & memory.lost_leftovers:
             answer = answers.cannot_look_back(server)
         if decision.command in _STATEMENTS:
-            # It leaves something else behind.
-            memory.lost_transaction, memory.lost_leftovers = False, Leftover(0)
-            upstream.reader.examines = False
+            memory.lost_transaction = False
+            if answer is None:
+                # It leaves another number of rows behind. Whether it leaves something else behind, its reply tells.
+                memory.lost_leftovers &= ~Leftover.ROW_COUNT
+            upstream.reader.examines = bool(memory.lost_leftovers)
         if answer is None:
             upstream.reader.has_examined = True
         else:

@@ -391,7 +391,7 @@ class Upstream:
         except MalformedPacket as error:
             raise self.broken(error) from error
         self.tracker.status = ok.status
-        self.tracker.row_count, self.tracker.left_warnings = 0, False
+        self.tracker.row_count, self.tracker.left_warnings, self.tracker.may_have_warnings = 0, False, False
         own_limit = self._config.guard.max_allowed_packet
         self.reader.limit = limits.packet if own_limit is None else min(own_limit, limits.packet)
         self.clock = KeepaliveClock(self._config.keepalive, limits.wait_timeout)

@@ -69,6 +69,6 @@ def _leftovers(upstream: Upstream) -> Leftover:
     leftovers = Leftover.FOUND_ROWS
     if not upstream.can_restore_row_count:
         leftovers |= Leftover.ROW_COUNT
-    if upstream.tracker.left_warnings:
+    if upstream.tracker.may_have_warnings:
         leftovers |= Leftover.WARNINGS
     return leftovers

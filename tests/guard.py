@@ -5,7 +5,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,12 +22,15 @@ EVENT_SECONDS = 30.0
 class Guard:
     """`python -m proxy run` in front of `upstream`, at `port` (0: a free one) and a unix socket (`socket_path`).
 
-    `config` is merged into the configuration file, section by section. Its log is JSON, and read as it comes.
+    `config` is merged into the configuration file, section by section. Its log is JSON, and read as it comes. `prefix`
+    is a command that becomes the one behind it.
     """
 
     host = "127.0.0.1"
 
-    def __init__(self, upstream: str, /, *, port: int = 0, **config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, upstream: str, /, *, port: int = 0, prefix: Sequence[str] = (), **config: Mapping[str, Any]
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="stillhere-guard-")
         self.socket_path = Path(self._directory.name, "guard.sock")
         sections: dict[str, Any] = {
@@ -43,7 +46,7 @@ class Guard:
         self._events: list[dict[str, Any]] = []
         self._log_read = 0  # bytes of the log that have become events
         self._waited_for = 0  # events up to here are behind those that were waited for
-        self.process = spawn([sys.executable, "-m", "proxy", "run", str(file)], self._log)
+        self.process = spawn([*prefix, sys.executable, "-m", "proxy", "run", str(file)], self._log)
         self.port = 0
         try:
             for _ in sections["listen"]:

@@ -43,9 +43,23 @@ class Guarded:
         ((thread,),) = self.query("SELECT CONNECTION_ID()")
         return int(thread)
 
+    def settle(self) -> None:
+        """Give the guard something to read back, and wait until it knows all that the session is."""
+        times = self.times_settled()
+        self.query("SET @settled = 1")
+        self.wait_until_settled_again(times)
+
+    def times_settled(self) -> int:
+        """Tell how often the guard has read back what it has to know to restore the session."""
+        return len(self._events("settled"))
+
     def wait_until_settled(self) -> None:
-        """Wait until the guard has read back what it has to know to restore the session."""
+        """Wait until it has happened once more, since an event was last waited for."""
         self.guard.wait_for("settled", session=self.id)
+
+    def wait_until_settled_again(self, times: int) -> None:
+        """Wait until it has happened more often than so many times."""
+        wait_until(lambda: self.times_settled() > times, "settling")
 
     def wait_until_restored(self) -> dict[str, Any]:
         """Wait until the session has lost its link and has another one; return the incident."""
@@ -53,7 +67,9 @@ class Guarded:
 
     def incidents(self) -> list[dict[str, Any]]:
         """List what the guard's log has on lost links of this session."""
-        names = ("link lost and restored", "session lost")
+        return self._events("link lost and restored", "session lost")
+
+    def _events(self, *names: str) -> list[dict[str, Any]]:
         return [event for event in self.guard.events if event["event"] in names and event.get("session") == self.id]
 
 

@@ -1,5 +1,6 @@
 """Sessions through the guard that lose their link, beside direct ones that do the same."""
 
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -137,10 +138,6 @@ class Watched:
         """Wait until all that the session is has been read back; it is given a user variable for that."""
         return self.await_settled(self.begin_settling())
 
-    def find_thread(self) -> None:
-        """Find out by which thread the server serves the session now."""
-        ((self._thread,),) = self._run("SELECT CONNECTION_ID()")
-
     def kill(self) -> int:
         """End the session's thread on the server; what this returns is for :meth:`await_restored`."""
         seen = len(self._events(_RESTORED, _LOST))
@@ -155,6 +152,7 @@ class Watched:
                 self._run("SELECT 'lost'")
             raise AssertionError(goodbye.value)
         assert event["event"] == _RESTORED, event
+        self._thread = event["server_thread"]
         return event
 
     def lose(self) -> dict[str, Any]:
@@ -255,3 +253,9 @@ def connect_twins(
 def is_error(reply: bytes, code: int) -> bool:
     """Tell whether a reply is the error of this code."""
     return reply[4:7] == b"\xff" + code.to_bytes(2, "little")
+
+
+def first_difference(left: bytes, right: bytes) -> tuple[bytes, bytes]:
+    """Cut two replies down to what is around the first byte in which they differ."""
+    start = len(os.path.commonprefix([left, right]))
+    return left[max(0, start - 40) : start + 60], right[max(0, start - 40) : start + 60]

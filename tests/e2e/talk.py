@@ -36,6 +36,11 @@ class Talk:
             self._tracker.expect(Expected(payload[0], reply_kind(payload[0]), 1))
         return self._reply(file)
 
+    @property
+    def status(self) -> int:
+        """Server status flags, as of the last packet that had them."""
+        return self._tracker.status
+
     def send(self, payload: bytes) -> None:
         """Send a command that has no answer."""
         self._sock.sendall(build_packet(payload, 0))

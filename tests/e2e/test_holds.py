@@ -227,7 +227,6 @@ def test_locks_of_the_whole_server(stack: ExitStack, guard: Guard, server: Serve
         session.take(lock, unlock)
         session.settle()
         session.lose()
-        session.find_thread()
         session.take(lock)
         session.lose_for_good(words)
 
@@ -238,7 +237,6 @@ def test_a_lock_that_was_not_had_is_no_hold(stack: ExitStack, guard: Guard, serv
     assert session.rows(f"SELECT GET_LOCK({LOCK}, 0)") == ((0,),)
     session.settle()
     session.lose()
-    session.find_thread()
     # Nor is one that the session has lost since, by a release that its text does not show for sure.
     session.rows(f"SELECT GET_LOCK({OTHER_LOCK}, 0)")
     session.rows(f"SELECT RELEASE_LOCK({OTHER_LOCK}) FROM t WHERE id = 1")
@@ -321,7 +319,6 @@ def test_a_large_prepared_statement(stack: ExitStack, guard: Guard, server: Serv
     session.close_statement("large")
     session.settle()
     session.lose()
-    session.find_thread()
     session.prepare("large", f"SELECT LENGTH('{'x' * STREAM_ABOVE}')")
     session.settle()
     session.lose_for_good("a prepared statement too large to be remembered")

@@ -11,7 +11,18 @@ from pymysql.constants import CLIENT
 
 from protocol.constants import Capability, CommandCode
 from tests.e2e import wire
-from tests.e2e.losses import CAPABILITIES, Direct, Guarded, Watched, connect_twins, is_error, lose_all, query, schemas
+from tests.e2e.losses import (
+    CAPABILITIES,
+    Direct,
+    Guarded,
+    Watched,
+    connect_twins,
+    first_difference,
+    is_error,
+    lose_all,
+    query,
+    schemas,
+)
 from tests.guard import Guard
 from tests.servers import Server
 
@@ -355,7 +366,7 @@ def run_cases(
         for look in (*cases[name][1], *STANDARD):
             restored, untouched = through.ask(query(look)), direct.ask(query(look))
             if restored != untouched:
-                differences.append((name, look, *_first_difference(restored, untouched)))
+                differences.append((name, look, *first_difference(restored, untouched)))
     assert not differences, "\n".join(map(str, differences))
 
 
@@ -422,7 +433,6 @@ def test_collation_of_names(stack: ExitStack, guard: Guard, server: Server) -> N
             session.run(setup)
         through.settle()
         through.lose()
-        through.find_thread()
         for look in (*CHARSETS, ALL_VARIABLES):
             # The metadata of results differ: there, the collation is the default one of the character set again.
             assert through.rows(look) == direct.rows(look)
@@ -534,10 +544,6 @@ def test_prepared_statements(stack: ExitStack, guard: Guard, server: Server, cap
         for index in range(3):
             prepare(twins, (loss, index), f"SELECT {loss}, {index}, v FROM {{0}}.t WHERE id = ?")
             compare(twins, (loss, index), EXECUTE, ONCE + b"\0\1" + LONGLONG + ONE)
-        if capabilities == CAPABILITIES:
-            through.find_thread()
-        else:
-            break  # PyMySQL cannot read the thread's id without EOF packets
     compare(twins, "unused", EXECUTE, ONCE + b"\0\1" + LONGLONG + ONE)
     compare(twins, "other", EXECUTE, ONCE)
     for look in ("SELECT * FROM t", "SELECT * FROM {1}.t"):
@@ -673,7 +679,6 @@ def test_a_driver_with_prepared_cursors(stack: ExitStack, guard: Guard, server: 
             assert select.fetchall() == [row]
             session.settle()
             session.lose()
-            session.find_thread()
             select.execute("SELECT * FROM t WHERE n <=> %s OR %s ORDER BY v", (-1, 1))
             assert len(select.fetchall()) == count
 
@@ -723,7 +728,6 @@ def test_another_user(stack: ExitStack, guard: Guard, server: Server, schema: st
             if session is not None:
                 session.settle()
                 session.lose()
-                session.find_thread()
 
         for statement in OLD_STATE:
             run(statement)
@@ -762,13 +766,10 @@ def test_a_reset_session(stack: ExitStack, guard: Guard, server: Server) -> None
         assert through.ask(b"\x1f") == direct.ask(b"\x1f")
         for loss in (False, True):
             if loss:
-                through.find_thread()
-                direct.rows("SELECT CONNECTION_ID()")
                 through.lose()
             for look in (*LOOK_FOR_OLD_STATE, "EXECUTE p", *STANDARD):
                 assert through.run(look) == direct.run(look), (loss, look)
             assert is_error(through.ask(bytes((EXECUTE,)) + numbers + ONCE), 1243)
-        through.find_thread()
 
 
 def test_the_schema_of_a_reset_session(stack: ExitStack, guard: Guard, server: Server) -> None:

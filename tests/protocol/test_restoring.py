@@ -65,6 +65,8 @@ def test_everything_in_its_order() -> None:
         b"\x03SET SESSION sql_mode = 'ANSI', SESSION wait_timeout = 100",
         b"\x03SET ROLE `r`@`%`",
         b"\x1b\x00\x00",
+        b"\x03SET @`a` = 1",
+        b"\x03SET @`b``c` = NULL",
         b"\x03PREPARE `u``v` FROM x'00'",
         b"\x16SELECT 1",
         b"\x02other",
@@ -72,8 +74,6 @@ def test_everything_in_its_order() -> None:
         b"\x02t",
         b"\x03PREPARE `s` FROM 'SELECT 4'",
         b"\x16SELECT 2",
-        b"\x03SET @`a` = 1",
-        b"\x03SET @`b``c` = NULL",
         b"\x03SET last_insert_id = 7",
     ]
     assert [step.code for step in steps] == [step.payload[0] for step in steps]
@@ -84,6 +84,8 @@ def test_everything_in_its_order() -> None:
         "the session variables sql_mode, wait_timeout",
         "the role",
         "the multi-statement option",
+        "the user variable @a",
+        "the user variable @b`c",
         "the statement PREPAREd as u`v",
         "a prepared statement",
         "the schema other",
@@ -91,8 +93,6 @@ def test_everything_in_its_order() -> None:
         "the schema t",
         "the statement PREPAREd as s",
         "a prepared statement",
-        "the user variable @a",
-        "the user variable @b`c",
         "LAST_INSERT_ID()",
     ]
 
