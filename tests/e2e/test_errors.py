@@ -1,128 +1,244 @@
-"""The errors on links that live on: frameworks must neither throw the link away nor run the statement again."""
+"""What the guard says when it has lost something, and what drivers, pools and retry loops make of it."""
 
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
+import pymysql
 import pytest
-import sqlalchemy as sa
+import sqlalchemy
+from sqlalchemy import text
 
 from protocol.packets import Err
 from proxy import answers
 from tests.e2e import wire
-from tests.e2e.guarded import Guarded, failure, in_background, wait_for_statement
+from tests.e2e.guarded import Guarded, failure, in_background, wait_for_statement, wait_until_gone
 from tests.guard import Guard
 from tests.servers import Server
 
-#: What SQLAlchemy, Django, Laravel, Doctrine, Rails, HikariCP and others look for in the texts of errors.
-PHRASES = (
+SERVER = "db.internal:3306"
+
+#: By these words, in any case, frameworks take a connection for lost: they throw it away, or run the statement again.
+#: Laravel's DetectsLostConnections, Rails' and Doctrine's lists, SQLAlchemy's and Django's checks, HikariCP's and others.
+TELLTALES = (
     "gone away",
-    "went away",
     "lost connection",
-    "connection lost",
-    "communication link failure",
-    "communications link failure",
     "is dead or not enabled",
     "error while sending",
+    "decryption failed or bad record mac",
     "server closed the connection",
-    "connection was closed",
-    "connection was killed",
-    "connection is no longer usable",
-    "broken pipe",
+    "ssl connection has been closed",
+    "error writing data to the connection",
+    "resource deadlock avoided",
+    "transaction() on null",
+    "child connection forced to terminate",
+    "query_wait_timeout",
     "reset by peer",
-    "refused",
-    "shutting down",
+    "reset by the peer",
+    "physical connection is not usable",
+    "tcp provider: error",
+    "communication link failure",
+    "communications link failure",
+    "connection is no longer usable",
+    "login timeout expired",
+    "connection refused",
+    "running with the --read-only option",
+    "the connection is broken",
+    "no connection to the server",
+    "connection timed out",
+    "could not connect to server",
+    "name or service not known",
+    "temporary failure in name resolution",
+    "ssl: ",
+    "broken pipe",
+    "is shutting down",
     "shutdown in progress",
     "packets out of order",
-    "no connection",
+    "connection was killed",
+    "can't connect to",
+    "disconnected by the server",
+    "closed the connection",
+    "connection has been closed",
     "not connected",
-    "timed out",
-    "timeout",
+    "unexpected eof",
+    "server has gone",
+    "invalid connection",
 )
-SERVER = "db.internal:3306"
-#: Each error on a link that is kept, with its code and SQLSTATE.
-KEPT: tuple[tuple[Err, int, str], ...] = (
-    (answers.rolled_back(SERVER), 1213, "40001"),
-    (answers.result_cut_off(SERVER), 1213, "40001"),
-    (answers.outcome_unknown(SERVER), 1180, "HY000"),
-    (answers.cannot_look_back(SERVER), 1180, "HY000"),
-    (answers.not_as_prepared(SERVER, "it had 1 columns, and now it has 2"), 1615, "HY000"),
-    (answers.too_large(2_000_000, 1_048_576, SERVER, "42000"), 1153, "42000"),
-    (answers.parameter_too_large(2_000_000, 1_048_576, SERVER, "42000"), 1153, "42000"),
-    (answers.cannot_hold(20_000_000, "no space left on device"), 1041, "HY000"),
-)
-ATTEMPTS = 3
+
+KEPT: dict[str, tuple[Err, int, str]] = {
+    "too large": (answers.too_large(2 << 20, 1 << 20, SERVER, "42000"), 1153, "42000"),
+    "parameter too large": (answers.parameter_too_large(2 << 20, 1 << 20, SERVER, "42000"), 1153, "42000"),
+    "cannot hold": (answers.cannot_hold(20 << 20, "no space left on device"), 1041, "HY000"),
+    "rolled back": (answers.rolled_back(SERVER), 1213, "40001"),
+    "cut off": (answers.result_cut_off(SERVER), 1213, "40001"),
+    "unknown": (answers.outcome_unknown(SERVER), 1180, "HY000"),
+    "cannot look back": (answers.cannot_look_back(SERVER), 1180, "HY000"),
+    "not as prepared": (answers.not_as_prepared(SERVER, "its columns are not the same any more"), 1615, "HY000"),
+}
 
 
-@pytest.mark.parametrize(("error", "code", "sqlstate"), KEPT)
-def test_codes_and_words(error: Err, code: int, sqlstate: str) -> None:
-    assert (error.code, error.sqlstate) == (code, sqlstate)
-    assert error.message.startswith("stillhere: ")
-    assert [phrase for phrase in PHRASES if phrase in error.message.lower()] == []
+@pytest.mark.parametrize("name", sorted(KEPT))
+def test_errors_on_links_that_are_kept(name: str) -> None:
+    answer, code, sqlstate = KEPT[name]
+    assert (answer.code, answer.sqlstate) == (code, sqlstate)
+    assert answer.message.startswith("stillhere: ")
+    assert [words for words in TELLTALES if words in answer.message.lower()] == []
 
 
-def test_a_session_that_is_told_goes_on(guard: Guard, server: Server, schema: str) -> None:
-    server.execute(f"CREATE TABLE {schema}.t (n INT) ENGINE=InnoDB")
-    with closing(Guarded(guard, database=schema, autocommit=True)) as session:
-        with in_background(session.query, "INSERT INTO t SELECT SLEEP(20)") as write:
-            server.execute(f"KILL CONNECTION {wait_for_statement(server, 'SLEEP(20)')}")
-            with pytest.raises(Exception, match="outcome of this statement is unknown"):
-                write.result(20)
-        session.connection.begin()
-        session.query("INSERT INTO t VALUES (5)")
-        server.execute(f"KILL CONNECTION {session.thread()}")
-        code, message = failure(session.connection, "INSERT INTO t VALUES (6)")
-        assert code == 1213
-        assert "rolled back" in message
-        assert session.query("SELECT COUNT(*) FROM t WHERE n > 1") == ((0,),)
+def test_all_errors_are_known_here() -> None:
+    on_lost_links = {"too_many_sessions", "unreachable", "bad_handshake", "access_denied", "out_of_order", "parting"}
+    made = {name for name, maker in vars(answers).items() if getattr(maker, "__module__", "") == answers.__name__}
+    assert len(made - on_lost_links) == len(KEPT)
 
 
-def transfer(engine: sa.Engine, lose: "Losses") -> int:
-    """Move money in a transaction, from the beginning again where the server says so; return the attempts."""
-    for attempt in range(1, ATTEMPTS + 1):
+def test_errors_on_links_that_end() -> None:
+    parting = answers.parting(SERVER, "closed by the peer", "This command was not sent.")
+    assert (parting.code, parting.sqlstate) == (4031, "08S01")
+    unreachable = answers.unreachable(SERVER, "connection refused")
+    assert (unreachable.code, unreachable.sqlstate) == (1040, "08004")
+
+
+# What really arrives.
+
+
+@pytest.fixture
+def table(server: Server, schema: str) -> str:
+    server.execute(f"CREATE TABLE {schema}.t (n INT PRIMARY KEY, v INT DEFAULT 0) ENGINE=InnoDB")
+    server.execute(f"INSERT INTO {schema}.t (n) VALUES (1), (2)")
+    return f"{schema}.t"
+
+
+@pytest.fixture
+def told(guard: Guard, server: Server, table: str) -> Iterator[Callable[[str], tuple[int, str]]]:
+    """Give a function that has a write lost in flight, behind some statement, and returns what its client is told."""
+
+    def lose(begin: str) -> tuple[int, str]:
+        with (
+            closing(Guarded(guard, database=table.partition(".")[0], autocommit=True)) as session,
+            closing(server.connect(autocommit=False)) as holder,
+        ):
+            session.query(begin)
+            wire.query(holder, f"UPDATE {table} SET v = 7 WHERE n = 1")
+            with in_background(failure, session.connection, "UPDATE t SET v = 1 WHERE n = 1") as write:
+                server.execute(f"KILL CONNECTION {wait_for_statement(server, 'UPDATE t SET v = 1')}")
+                code, message = write.result(30)
+            assert session.query("SELECT 1") == ((1,),)
+            return code, message
+
+    yield lose
+
+
+@pytest.mark.parametrize(("begin", "code", "words"), [("DO 0", 1180, "may or may not"), ("BEGIN", 1213, "rolled back")])
+def test_a_client_is_told_what_it_has_to_know(
+    told: Callable[[str], tuple[int, str]], server: Server, begin: str, code: int, words: str
+) -> None:
+    got, message = told(begin)
+    assert got == code
+    assert message.startswith("stillhere: ")
+    assert words in message
+    assert f"{server.host}:{server.port}" in message
+    assert [telltale for telltale in TELLTALES if telltale in message.lower()] == []
+
+
+# SQLAlchemy.
+
+
+@pytest.fixture
+def engine(guard: Guard, schema: str) -> Iterator[sqlalchemy.Engine]:
+    """Give an engine that does not ask its connections whether they are still there."""
+    url = f"mysql+pymysql://root@{guard.host}:{guard.port}/{schema}"
+    engine = sqlalchemy.create_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=False)
+    yield engine
+    engine.dispose()
+
+
+def retrying(engine: sqlalchemy.Engine, work: Callable[[sqlalchemy.Connection], Any]) -> int:
+    """Run a transaction as the manual of every server says: again, if it is told of a deadlock; return the attempts."""
+    for attempt in range(1, 4):
         try:
             with engine.begin() as connection:
-                connection.execute(sa.text("UPDATE accounts SET balance = balance - 10 WHERE id = 1"))
-                lose.once(connection)
-                connection.execute(sa.text("UPDATE accounts SET balance = balance + 10 WHERE id = 2"))
-        except sa.exc.OperationalError as error:
-            if error.connection_invalidated or error.orig is None or error.orig.args[0] != 1213:
+                work(connection)
+        except sqlalchemy.exc.OperationalError as error:
+            assert error.orig is not None
+            if error.orig.args[0] != 1213:
                 raise
+            assert not error.connection_invalidated
         else:
             return attempt
-    raise AssertionError("no attempt has succeeded")
+    raise AssertionError("the transaction has never succeeded")
 
 
-class Losses:
-    """Has a transaction lose its link, the first time."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._has_been = False
-
-    def once(self, connection: sa.Connection) -> None:
-        if not self._has_been:
-            self._has_been = True
-            thread = connection.execute(sa.text("SELECT CONNECTION_ID()")).scalar_one()
-            self._server.execute(f"KILL CONNECTION {thread}")
-
-
-def test_sqlalchemy_retries_and_throws_nothing_away(guard: Guard, server: Server, schema: str) -> None:
-    server.execute(f"CREATE TABLE {schema}.accounts (id INT PRIMARY KEY, balance INT) ENGINE=InnoDB")
-    server.execute(f"INSERT INTO {schema}.accounts VALUES (1, 100), (2, 100)")
-    engine = sa.create_engine(
-        f"mysql+pymysql://root@{guard.host}:{guard.port}/{schema}", pool_size=1, max_overflow=0, pool_pre_ping=False
-    )
-    with closing(engine.raw_connection()) as borrowed:
-        driver_connection = borrowed.driver_connection
-    assert transfer(engine, Losses(server)) == 2
-    rows = server.execute("SELECT id, balance FROM accounts ORDER BY id", database=schema)
-    assert rows == [(1, 90), (2, 110)]
-    # Idle in the pool, the link is lost once more, and nobody notices.
+def dbapi_connection(engine: sqlalchemy.Engine) -> Any:
     with engine.connect() as connection:
-        thread = connection.execute(sa.text("SELECT CONNECTION_ID()")).scalar_one()
+        return connection.connection.dbapi_connection
+
+
+def test_a_retry_loop_and_a_pool(engine: sqlalchemy.Engine, server: Server, table: str) -> None:
+    before = dbapi_connection(engine)
+    killed: list[int] = []
+
+    def work(connection: sqlalchemy.Connection) -> None:
+        connection.execute(text("UPDATE t SET v = v + 1 WHERE n = 1"))
+        if not killed:
+            killed.append(connection.execute(text("SELECT CONNECTION_ID()")).scalar_one())
+            server.execute(f"KILL CONNECTION {killed[0]}")
+            wait_until_gone(server, killed[0])
+        connection.execute(text("UPDATE t SET v = v + 1 WHERE n = 2"))
+
+    assert retrying(engine, work) == 2
+    assert server.execute(f"SELECT n, v FROM {table} ORDER BY n") == [(1, 1), (2, 1)]
+    assert dbapi_connection(engine) is before
+    assert "Connections in pool: 1" in engine.pool.status()
+
+
+def test_a_commit_of_a_lost_transaction(engine: sqlalchemy.Engine, server: Server, table: str) -> None:
+    before = dbapi_connection(engine)
+    killed: list[int] = []
+
+    def work(connection: sqlalchemy.Connection) -> None:
+        connection.execute(text("UPDATE t SET v = v + 1 WHERE n = 1"))
+        if not killed:
+            killed.append(connection.execute(text("SELECT CONNECTION_ID()")).scalar_one())
+            server.execute(f"KILL CONNECTION {killed[0]}")
+            wait_until_gone(server, killed[0])
+
+    assert retrying(engine, work) == 2
+    assert server.execute(f"SELECT n, v FROM {table} ORDER BY n") == [(1, 1), (2, 0)]
+    assert dbapi_connection(engine) is before
+
+
+def test_a_pool_that_was_idle(engine: sqlalchemy.Engine, server: Server, table: str) -> None:
+    with engine.connect() as connection:
+        thread = connection.execute(text("SELECT CONNECTION_ID()")).scalar_one()
+        before = connection.connection.dbapi_connection
     server.execute(f"KILL CONNECTION {thread}")
-    with engine.connect() as connection:
-        assert connection.execute(sa.text("SELECT SUM(balance) FROM accounts")).scalar_one() == 200
-    with closing(engine.raw_connection()) as borrowed:
-        assert borrowed.driver_connection is driver_connection
-        assert wire.private(driver_connection).open
-    engine.dispose()
+    wait_until_gone(server, thread)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO t (n) VALUES (3)"))
+        assert connection.connection.dbapi_connection is before
+    assert server.execute(f"SELECT COUNT(*) FROM {table}") == [(3,)]
+
+
+def test_an_outcome_that_is_unknown_is_no_reason_to_throw_a_connection_away(
+    engine: sqlalchemy.Engine, server: Server, table: str
+) -> None:
+    before = dbapi_connection(engine)
+
+    def insert() -> Exception | None:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            try:
+                connection.execute(text("UPDATE t SET v = 5 WHERE n = 1"))
+            except sqlalchemy.exc.SQLAlchemyError as error:
+                return error
+        return None
+
+    with closing(server.connect(autocommit=False)) as holder:
+        wire.query(holder, f"UPDATE {table} SET v = 7 WHERE n = 1")
+        with in_background(insert) as write:
+            server.execute(f"KILL CONNECTION {wait_for_statement(server, 'SET v = 5')}")
+            error = write.result(30)
+    assert isinstance(error, sqlalchemy.exc.DBAPIError)
+    assert isinstance(error.orig, pymysql.MySQLError)
+    assert error.orig.args[0] == 1180
+    assert not error.connection_invalidated
+    assert dbapi_connection(engine) is before

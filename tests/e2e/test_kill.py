@@ -1,100 +1,144 @@
-"""A KILL finds a session by the id that its client knows, whatever thread it has by now."""
+"""A KILL hits the session that its author means, whatever thread serves that session by now."""
 
+import os
 import signal
 import subprocess
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 
 import pymysql
 import pytest
 
+from protocol.constants import CommandCode
 from tests.e2e import wire
 from tests.e2e.conftest import StartGuard, address
 from tests.e2e.guarded import Guarded, in_background, wait_for_statement
 from tests.guard import Guard
-from tests.servers import Server, StartServer
+from tests.servers import Connection, Server, StartServer
+from tests.servers.process import find_program
 
-COM_PROCESS_KILL = 0x0C
-
-
-def moved(guard: Guard, server: Server) -> Guarded:
-    """Open a session, and have it lose its link and get another one."""
-    session = Guarded(guard)
-    server.execute(f"KILL CONNECTION {session.known}")
-    session.wait_until_restored()
-    return session
+#: Sessions that are opened behind a restart: enough for the server to come to the ids that it gave before.
+NEWCOMERS = 12
 
 
-@pytest.mark.parametrize("form", ["KILL QUERY {}", "kill /* what runs */ query {};", "-- stop it\nKILL QUERY {}"])
-def test_a_query_is_stopped(guard: Guard, server: Server, form: str) -> None:
-    with closing(moved(guard, server)) as session, closing(guard.connect()) as killer:
-        thread = session.thread()
-        assert thread != session.known
-        with in_background(session.query, "SELECT SLEEP(30)") as sleeping:
-            assert wait_for_statement(server, "SLEEP(30)") == thread
-            wire.query(killer, form.format(session.known))
-            with suppress(pymysql.OperationalError):  # MariaDB's error 1317; MySQL's SLEEP() returns 1
-                assert sleeping.result(20) == ((1,),)
-        assert session.thread() == thread
-
-
-@pytest.mark.parametrize("form", ["KILL {}", "KILL CONNECTION {}", "KILL HARD {}", "KILL SOFT CONNECTION {}"])
-def test_a_connection_is_killed_and_comes_back(guard: Guard, server: Server, form: str) -> None:
-    if server.name == "mysql" and ("HARD" in form or "SOFT" in form):
-        pytest.skip("these are MariaDB's words")
-    with closing(moved(guard, server)) as session, closing(guard.connect()) as killer:
-        thread = session.thread()
-        wire.query(killer, form.format(session.known))
-        assert session.wait_until_restored()["cause"] == "killed"
-        assert session.thread() != thread
-
-
-def test_the_command_of_the_protocol(guards: Callable[[Server], Guard], mariadb: Server) -> None:
-    # MySQL 9 does not know it any more.
-    guard = guards(mariadb)
-    with closing(moved(guard, mariadb)) as session, closing(guard.connect()) as killer:
-        thread = session.thread()
-        wire.send(killer, COM_PROCESS_KILL, session.known.to_bytes(4, "little"))
-        assert wire.receive(killer)[1][0] == 0
+@pytest.fixture
+def moved(guard: Guard, server: Server) -> Iterator[Guarded]:
+    """Give a session that is served by another thread than the one its client knows."""
+    with closing(Guarded(guard, autocommit=True)) as session:
+        server.execute(f"KILL CONNECTION {session.known}")
         session.wait_until_restored()
-        assert session.thread() != thread
+        assert session.thread() != session.known
+        yield session
+
+
+@pytest.fixture
+def killer(guard: Guard) -> Iterator[Connection]:
+    """Give another session through the guard."""
+    with closing(guard.connect(autocommit=True)) as connection:
+        yield connection
+
+
+def interrupt(server: Server, session: Guarded, kill: str, killer: Connection) -> None:
+    """Have a statement of the session interrupted; the session keeps its thread."""
+    thread = session.thread()
+    with in_background(session.query, "SELECT SLEEP(30)") as sleep:
+        assert wait_for_statement(server, "SLEEP(30)") == thread
+        wire.query(killer, kill)
+        if server.name == "mysql":
+            assert sleep.result(10) == ((1,),)
+        else:
+            with pytest.raises(pymysql.MySQLError) as interrupted:
+                sleep.result(10)
+            assert interrupted.value.args[0] == 1317
+    assert session.thread() == thread
+
+
+@pytest.mark.parametrize(
+    "form", ["KILL QUERY {}", "kill /* it */ query {} ;", "KILL SOFT QUERY {}", "KILL HARD QUERY {}"]
+)
+def test_a_statement_is_interrupted(server: Server, moved: Guarded, killer: Connection, form: str) -> None:
+    if server.name == "mysql" and ("HARD" in form or "SOFT" in form):
+        pytest.skip("MySQL has no such words")
+    interrupt(server, moved, form.format(moved.known), killer)
+
+
+@pytest.mark.parametrize("form", ["KILL {}", "KILL CONNECTION {}", "KILL HARD CONNECTION {}", "KILL SOFT {}"])
+def test_a_session_is_ended_and_comes_back(server: Server, moved: Guarded, killer: Connection, form: str) -> None:
+    if server.name == "mysql" and ("HARD" in form or "SOFT" in form):
+        pytest.skip("MySQL has no such words")
+    before = moved.thread()
+    wire.query(killer, form.format(moved.known))
+    assert moved.wait_until_restored()["cause"] == "killed"
+    assert moved.thread() not in (before, moved.known)
+
+
+def test_a_kill_that_is_a_command(server: Server, moved: Guarded, killer: Connection) -> None:
+    before = moved.thread()
+    answer = wire.ask(killer, CommandCode.PROCESS_KILL, moved.known.to_bytes(4, "little"))
+    if server.name == "mysql":
+        assert wire.error(answer)[0] == 1047  # no more
+        assert moved.thread() == before
+    else:
+        assert answer[0] == 0
+        moved.wait_until_restored()
+        assert moved.thread() not in (before, moved.known)
+
+
+def test_a_session_that_ends_itself(guard: Guard, moved: Guarded) -> None:
+    # Of a server, it would be told that it has been killed; that says nothing of its session's state, which is kept.
+    before = moved.thread()
+    moved.fails(f"KILL {moved.known}")
+    moved.wait_until_restored()
+    assert moved.thread() != before
 
 
 def test_ctrl_c_in_the_command_line_client(guard: Guard, server: Server) -> None:
-    command = ["mariadb", f"--host={guard.host}", f"--port={guard.port}", "--user=root", "--unbuffered", "--force"]
+    program = find_program("mariadb")
+    assert program is not None
+    command = [program, "--no-defaults", "--force", "--unbuffered", "--batch", "--skip-column-names"]
+    command += [f"--host={guard.host}", f"--port={guard.port}", "--user=root", "--skip-ssl"]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as client:
         assert client.stdin is not None
         assert client.stdout is not None
-        client.stdin.write("SELECT SLEEP(29) AS asleep;\n")
-        client.stdin.flush()
-        lost = wait_for_statement(server, "SLEEP(29)")
-        server.execute(f"KILL CONNECTION {lost}")
-        # The read is run again, by a thread of which the client does not know.
-        wait_for_statement(server, "SLEEP(29)", besides=lost)
-        client.send_signal(signal.SIGINT)
-        output, _ = client.communicate("SELECT 'still', 'here';\n", timeout=20)
-        assert "still\there" in output.splitlines()
+        try:
+            client.stdin.write("SELECT CONNECTION_ID();\n")
+            client.stdin.flush()
+            first = int(client.stdout.readline())
+            session = guard.wait_for("session begins", server_thread=first)["session"]
+            server.execute(f"KILL CONNECTION {first}")
+            guard.wait_for("link lost and restored", session=session)
+            client.stdin.write("SELECT SLEEP(30);\nSELECT 'still', CONNECTION_ID();\n")
+            client.stdin.flush()
+            thread = wait_for_statement(server, "SLEEP(30)")
+            assert thread != first
+            os.kill(client.pid, signal.SIGINT)
+            said, complaints = client.communicate(timeout=20)
+        finally:
+            client.kill()
+    assert f"still\t{thread}" in said, complaints
+    assert "query killed" in said + complaints
 
 
-def test_old_and_new_sessions_are_not_taken_for_each_other(own_server: StartServer, start_guard: StartGuard) -> None:
+def test_no_two_sessions_go_by_one_id(own_server: StartServer, start_guard: StartGuard) -> None:
     server = own_server()
     guard = start_guard(address(server))
-    old = [Guarded(guard) for _ in range(4)]
-    server.restart()  # and counts its threads from the beginning
-    for session in old:
-        session.thread()
-    new = [guard.connect() for _ in range(8)]
-    known = [session.known for session in old] + [wire.thread_id(connection) for connection in new]
-    assert len(set(known)) == len(known)
-    killer = new[0]
-    for connection in new[1:]:
-        wire.query(killer, f"KILL CONNECTION {wire.thread_id(connection)}")
-    before = [session.thread() for session in old]
-    assert [session.thread() for session in old] == before
-    for connection in new:
-        assert wire.query(connection, "SELECT 1") == ((1,),)
-        connection.close()
-    for session in old:
-        session.close()
+    with ExitStack() as stack:
+        old = [stack.enter_context(closing(Guarded(guard, autocommit=True))) for _ in range(3)]
+        server.crash()
+        guard.wait_for("server is away")
+        server.restart()
+        for session in old:
+            session.query("SELECT 1")
+        new = [stack.enter_context(closing(guard.connect(autocommit=True))) for _ in range(NEWCOMERS)]
+        known = [session.known for session in old] + [wire.thread_id(connection) for connection in new]
+        assert len(set(known)) == len(known)
+        threads = [session.thread() for session in old]
+        threads += [wire.query(connection, "SELECT CONNECTION_ID()")[0][0] for connection in new]
+        # The ids have come round: this is what the test is about.
+        taken = [n for n, thread in enumerate(threads) if thread in known and known.index(thread) != n]
+        assert taken
+        interrupt(server, old[-1], f"KILL QUERY {old[-1].known}", new[0])
+        # The thread that has this id on the server is another session's, which has not been hurt.
+        assert [wire.query(connection, "SELECT CONNECTION_ID()")[0][0] for connection in new] == threads[len(old) :]

@@ -192,7 +192,12 @@ def test_a_server_without_a_connection_to_spare(
     session.settle()
     # One more than all is for an administrator, who so takes the place of the one that is killed.
     others: list[Connection] = []
-    stack.callback(lambda: [other.close() for other in others])
+
+    def close_others() -> None:
+        for other in others:
+            other.close()
+
+    stack.callback(close_others)
     others += [server.connect() for _ in range(limit)]
     wire.query(others[0], f"KILL CONNECTION {session.known}")
     assert "Too many connections" in guard.wait_for("server is away")["reason"]
