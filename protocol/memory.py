@@ -280,6 +280,16 @@ class SessionMemory:
             tracked.has_changed = False
             self.note_change(note)
 
+    def note_result_change(self, note: Note | None) -> None:
+        """Take note of a result behind which, outside of a transaction, there is something to be reported.
+
+        MariaDB says so with a flag, but what it is only with some later OK packet. Where the session has had something
+        to do with transactions it may be no more than that.
+        """
+        tracked = self.tracked
+        if not tracked.characteristics and tracked.transaction_state == NO_TRANSACTION:
+            self.note_change(note)
+
     def note_change(self, note: Note | None) -> None:
         """Take note that the server has said that the session's state has changed, but not what of it."""
         effects: Note | None = note

@@ -17,6 +17,7 @@ The whole position is a handful of integers. Sources of the rules: the manual's 
 Resultset" and "COM_STMT_PREPARE Response"; MySQL's ``sql/protocol_classic.cc``.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,7 +41,7 @@ from protocol.edits import Edit, apply_edits
 from protocol.errors import MalformedPacket, OutOfSync, ProtocolError
 from protocol.framing import build_packet
 from protocol.looking_back import Leftover
-from protocol.memory import Note, Preparing, SessionMemory
+from protocol.memory import Explained, Note, Preparing, SessionMemory
 from protocol.packets import Err, Ok, PrepareOk, ok_summary
 from protocol.wire import Cursor
 
@@ -58,6 +59,9 @@ _CHANGED_AND_IN_TRANSACTION = int(Status.SESSION_STATE_CHANGED | Status.IN_TRANS
 _OUT_PARAMS_AND_MORE = int(Status.PS_OUT_PARAMS | Status.MORE_RESULTS)
 #: What a read has for status where it is run again that it would not have had.
 _RERUN_STATUS = int(Status.IN_TRANSACTION | Status.IN_TRANSACTION_READ_ONLY)
+
+#: A COM_QUERY, with or without query attributes, whose result FOUND_ROWS() surely is about.
+_BEGINS_WITH_SELECT = re.compile(rb"\x03(\x00\x01)?\s*select\b", re.IGNORECASE)
 
 #: ROW_COUNT() behind a result set.
 _NO_ROW_COUNT = -1
@@ -435,16 +439,14 @@ class ReplyTracker:
             status = _eof_status(payload)
             self._memory.note_result_end(status)
             if status & _CHANGED_AND_IN_TRANSACTION == _SESSION_STATE_CHANGED:
-                # MariaDB gives the flag here, but what it is about only with some later OK packet. In a transaction it
-                # may as well be about that.
-                self._memory.note_change(self.expected[0].note)
+                self._memory.note_result_change(self.expected[0].note)
             self.left_warnings = bool(payload[1] or payload[2])
             self._note_leftovers(has_warnings=self.left_warnings, has_rows=True)
             self._end_result(status, _NO_ROW_COUNT)
             return self._shown_eof(payload)
+        self._note_leftovers(has_warnings=False, has_rows=True)
         shown = self._read_ok(payload)
         self.row_count = _NO_ROW_COUNT
-        self._note_leftovers(has_warnings=False, has_rows=True)
         return shown
 
     def _read_prepare(self, payload: bytes) -> bytes:
@@ -501,12 +503,14 @@ class ReplyTracker:
         return payload
 
     def _note_leftovers(self, *, has_warnings: bool, has_rows: bool, has_changed_rows: bool = False) -> None:
-        """Take note of what there is to look back at now."""
+        """Take note of what there is to look back at now, behind the current one of the client's statements."""
+        if isinstance(self.expected[0].note, Explained):
+            return  # one of the guard's own
         if has_warnings or has_changed_rows:
             self.may_have_warnings = has_warnings
         memory = self._memory
         if memory.lost_leftovers:
-            if has_rows:
+            if has_rows and _BEGINS_WITH_SELECT.match((self.expected[0].packet or b"")[HEADER_LENGTH:]):
                 memory.lost_leftovers &= ~Leftover.FOUND_ROWS
             if has_warnings or has_changed_rows:
                 memory.lost_leftovers &= ~Leftover.WARNINGS

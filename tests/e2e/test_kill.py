@@ -53,23 +53,23 @@ def interrupt(server: Server, session: Guarded, kill: str, killer: Connection) -
     assert session.thread() == thread
 
 
-@pytest.mark.parametrize(
-    "form", ["KILL QUERY {}", "kill /* it */ query {} ;", "KILL SOFT QUERY {}", "KILL HARD QUERY {}"]
-)
-def test_a_statement_is_interrupted(server: Server, moved: Guarded, killer: Connection, form: str) -> None:
-    if server.name == "mysql" and ("HARD" in form or "SOFT" in form):
-        pytest.skip("MySQL has no such words")
-    interrupt(server, moved, form.format(moved.known), killer)
+def test_a_statement_is_interrupted(server: Server, moved: Guarded, killer: Connection) -> None:
+    forms = ["KILL QUERY {}", "kill /* it */ query {} ;", "-- stop it\nKILL QUERY {}"]
+    if server.name == "mariadb":
+        forms += ["KILL SOFT QUERY {}", "KILL HARD QUERY {}"]
+    for form in forms:
+        interrupt(server, moved, form.format(moved.known), killer)
 
 
-@pytest.mark.parametrize("form", ["KILL {}", "KILL CONNECTION {}", "KILL HARD CONNECTION {}", "KILL SOFT {}"])
-def test_a_session_is_ended_and_comes_back(server: Server, moved: Guarded, killer: Connection, form: str) -> None:
-    if server.name == "mysql" and ("HARD" in form or "SOFT" in form):
-        pytest.skip("MySQL has no such words")
-    before = moved.thread()
-    wire.query(killer, form.format(moved.known))
-    assert moved.wait_until_restored()["cause"] == "killed"
-    assert moved.thread() not in (before, moved.known)
+def test_a_session_is_ended_and_comes_back(server: Server, moved: Guarded, killer: Connection) -> None:
+    forms = ["KILL {}", "KILL CONNECTION {}"]
+    if server.name == "mariadb":
+        forms += ["KILL HARD {}", "KILL SOFT CONNECTION {}"]
+    for form in forms:
+        before = moved.thread()
+        wire.query(killer, form.format(moved.known))
+        assert moved.wait_until_restored()["cause"] == "killed"
+        assert moved.thread() not in (before, moved.known)
 
 
 def test_a_kill_that_is_a_command(server: Server, moved: Guarded, killer: Connection) -> None:
@@ -121,6 +121,29 @@ def test_ctrl_c_in_the_command_line_client(guard: Guard, server: Server) -> None
     assert "query killed" in said + complaints
 
 
+def test_ctrl_c_while_the_statement_is_run_again(guard: Guard, server: Server) -> None:
+    program = find_program("mariadb")
+    assert program is not None
+    command = [program, "--no-defaults", "--force", "--unbuffered", "--skip-ssl"]
+    command += [f"--host={guard.host}", f"--port={guard.port}", "--user=root"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as client:
+        assert client.stdin is not None
+        try:
+            client.stdin.write("SELECT SLEEP(29) AS asleep;\n")
+            client.stdin.flush()
+            lost = wait_for_statement(server, "SLEEP(29)")
+            server.execute(f"KILL CONNECTION {lost}")
+            # By a thread of which the client does not know.
+            wait_for_statement(server, "SLEEP(29)", besides=lost)
+            client.send_signal(signal.SIGINT)
+            output, _ = client.communicate("SELECT 'still', 'here';\n", timeout=20)
+        finally:
+            client.kill()
+    assert "still\there" in output.splitlines()
+
+
 def test_no_two_sessions_go_by_one_id(own_server: StartServer, start_guard: StartGuard) -> None:
     server = own_server()
     guard = start_guard(address(server))
@@ -142,3 +165,8 @@ def test_no_two_sessions_go_by_one_id(own_server: StartServer, start_guard: Star
         interrupt(server, old[-1], f"KILL QUERY {old[-1].known}", new[0])
         # The thread that has this id on the server is another session's, which has not been hurt.
         assert [wire.query(connection, "SELECT CONNECTION_ID()")[0][0] for connection in new] == threads[len(old) :]
+        for connection in new[1:]:
+            wire.query(new[0], f"KILL CONNECTION {wire.thread_id(connection)}")
+        assert [session.thread() for session in old] == threads[: len(old)]
+        for connection in new:
+            assert wire.query(connection, "SELECT 1") == ((1,),)

@@ -342,12 +342,6 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-def _first_difference(left: bytes, right: bytes) -> tuple[bytes, bytes]:
-    """Cut two replies down to what is around the first byte in which they differ."""
-    start = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
-    return left[max(0, start - 40) : start + 60], right[max(0, start - 40) : start + 60]
-
-
 def run_cases(
     stack: ExitStack, guard: Guard, server: Server, cases: dict[str, Case], *, settled: bool = True, **settings: Any
 ) -> None:

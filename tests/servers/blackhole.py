@@ -92,8 +92,12 @@ class BlackholeRelay:
         """Cut all connections and end the relay; idempotent."""
         if not self._closed:
             self._closed = True
-            self.sever()
-            self._call(self._selector.close)
+
+            def order() -> None:
+                self._drop_all(reset=True)
+                self._selector.close()
+
+            self._call(order)  # in one, so that no connection is taken in between
             self._thread.join()
             for sock in (self._listener, self._wake_reader, self._wake_writer):
                 sock.close()
