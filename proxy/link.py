@@ -7,6 +7,7 @@ finds bytes there, costs no turn of the scheduler.
 """
 
 import fcntl
+import select
 import socket
 import ssl
 import sys
@@ -50,6 +51,8 @@ class Link:
         sock.setblocking(False)
         self._sock = sock
         self._fd = sock.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._fd, getattr(select, "POLLRDHUP", 0))
         self._tls: ssl.SSLSocket | None = None
         self._unsent = memoryview(b"")
         #: Received and not yet taken.
@@ -69,6 +72,11 @@ class Link:
     def is_private(self) -> bool:
         """Nobody else can read along: the link is encrypted or does not leave the machine."""
         return self.is_local or self._tls is not None
+
+    @property
+    def peer_has_closed(self) -> bool:
+        """The peer has ended its side, and that has arrived. What is sent now would still seem to go out."""
+        return bool(self._poll.poll(0))
 
     @property
     def is_encrypted(self) -> bool:

@@ -165,6 +165,8 @@ class TrioRelay:
         if reader.decision is None:
             if upstream.must_validate(client.heard_at):
                 return ProbeDue()
+            if upstream.tracker.idle and upstream.link.peer_has_closed:
+                await trio.sleep_forever()  # until the other direction has found out how it has ended
             count = reader.take(client.inbox)
             if count:
                 data = client.take(count)

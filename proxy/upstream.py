@@ -208,9 +208,6 @@ class Upstream:
             LinkLost: the link cannot be used any more.
         """
         schema = self.memory.tracked.schema
-        if Hold(HoldKind.UNEXPLAINED) in self.memory.holds:
-            # For a statement that was prepared in another schema, servers report that one.
-            schema = await self._ask_for_schema()
         self._is_reset = True
         try:
             reply = await self.exchange((CommandCode.RESET_CONNECTION, _bare(CommandCode.RESET_CONNECTION)))
@@ -225,12 +222,6 @@ class Upstream:
         shown = await self.begin_session(payload)
         self.memory.tracked.schema = schema
         return shown
-
-    async def _ask_for_schema(self) -> bytes:
-        (answer,) = await self.ask(["SELECT DATABASE()"])
-        if isinstance(answer, ServerError) or len(answer.rows) != 1:
-            raise self.broken("it does not tell the schema")
-        return answer.rows[0][0] or b""
 
     async def reset_statement(self, prepared: PreparedStatement) -> None:
         """Have the server forget a statement's long data. Raises LinkLost."""

@@ -55,8 +55,9 @@ class Talk:
             received = self._sock.recv(1 << 20)
             assert received, f"the link ended in the middle of a reply: {reply + data!r}"
             data += received
-            shown, consumed = self._tracker.take(data)
-            reply += shown
+            # What the tracker would show to a client is less than what has come.
+            _, consumed = self._tracker.take(data)
+            reply += data[:consumed]
             data = data[consumed:]
             if self._tracker.stage is Stage.LOCAL_INFILE:
                 sequence_id = self._tracker.sequence_id

@@ -160,6 +160,7 @@ def test_in_the_session(start_guard: StartGuard, chunks: list[bytes]) -> None:
         assert "may or may not have been carried out" in unknown.value.args[1]
         lost = guard.wait_for("link lost and restored")
         assert ("broke the protocol" in lost["seen"]) == (chunks in NONSENSE)
+        connection.close()  # so that the script comes to its end
 
 
 def test_a_goodbye_before_the_command_was_read(start_guard: StartGuard) -> None:
