@@ -321,3 +321,18 @@ def test_a_lost_transaction_is_told_of_by_the_first_statement_only(
     assert told.value.args[0] == 1213
     assert server.execute(f"SELECT COUNT(*) FROM {table}") == [(2,)]
     session.connection.commit()
+
+
+def test_a_lost_transaction_stays_lost_when_the_next_link_is_lost_as_well(
+    stack: ExitStack, guard: Guard, server: Server, schema: str
+) -> None:
+    server.execute(f"CREATE TABLE {schema}.t (n INT) ENGINE=InnoDB")
+    session = connect(stack, guard, database=schema, autocommit=True)
+    session.connection.begin()
+    thread = session.known
+    for _ in range(2):
+        server.execute(f"KILL CONNECTION {thread}")
+        thread = session.wait_until_restored()["server_thread"]
+    # Carried out now, it would be in no transaction.
+    assert session.fails("INSERT INTO t VALUES (1)") == 1213
+    assert session.query("SELECT COUNT(*) FROM t") == ((0,),)
