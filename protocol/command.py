@@ -354,6 +354,7 @@ class CommandReader:
         elif is_plain(data, start, stop):
             return None
         text = data[start:stop]
+        self._hold_for_reports(text)
         statement = classify(text, backslash_escapes=not self._tracker.status & _NO_BACKSLASH_ESCAPES)
         effects = statement.effects
         if statement.kind is Kind.OTHER:
@@ -374,6 +375,11 @@ class CommandReader:
         if any(needle in text for needle in _LARGE_NEEDLES):
             self._hold_for_large_statement()
 
+    def _hold_for_reports(self, text: bytes) -> None:
+        """Hold a session that may choose itself which variables are reported: servers need not report that it has."""
+        if b"session_track_system_variables" in text.lower():
+            self._memory.hold(Hold(HoldKind.UNSETTLED, "SET session_track_system_variables"))
+
     def _hold_for_large_statement(self) -> None:
         self._memory.hold(Hold(HoldKind.UNSETTLED, f"what a statement of more than {STREAM_ABOVE} bytes may have set"))
 
@@ -386,6 +392,7 @@ class CommandReader:
             is_large = whole > HEADER_LENGTH + STREAM_ABOVE
             text = data[position + HEADER_LENGTH + 1 : position + (STREAM_ABOVE if is_large else sent)]
             escapes = not self._tracker.status & _NO_BACKSLASH_ESCAPES
+            self._hold_for_reports(text)
             return Preparing(None if is_large else text, classify(text, backslash_escapes=escapes))
         if code == CommandCode.SET_OPTION and whole > HEADER_LENGTH + 1:
             return SettingOption(multi_statements=data[position + HEADER_LENGTH + 1] == 0)

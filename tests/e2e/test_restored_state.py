@@ -397,10 +397,16 @@ def test_what_clients_hear_of_changes(stack: ExitStack, guard: Guard, server: Se
             "SET character_set_client = latin1",
             "SET session_track_state_change = ON",
             "SET session_track_schema = OFF",
-            "SET session_track_system_variables = 'lock_wait_timeout'",
         )
     }
     run_cases(stack, guard, server, cases, client_flag=capabilities)
+
+
+@pytest.mark.xfail(reason="servers do not report this variable when its new list does not name it")
+def test_a_client_that_chooses_what_it_hears_of(stack: ExitStack, guard: Guard, server: Server) -> None:
+    setup = ["SET session_track_system_variables = 'lock_wait_timeout'", "SET sort_buffer_size = 65536"]
+    looks = ("SET lock_wait_timeout = 77", "SET @@time_zone = '+01:00'")
+    run_cases(stack, guard, server, {"its list": (setup, looks)}, client_flag=LISTENING)
 
 
 def test_flags_of_the_login(stack: ExitStack, guard: Guard, server: Server) -> None:

@@ -613,6 +613,13 @@ def test_types_are_put_in_only_where_they_have_the_same_form() -> None:
         assert wire.client_says(ask(with_id(code, 7, bare))) == ask(with_id(code, 7, full))
 
 
+def test_a_client_that_chooses_what_is_reported_is_held() -> None:
+    for command in (b"\x03SET @@Session_Track_System_Variables = ''", b"\x16SET session_track_system_variables = ?"):
+        wire = Wire()
+        wire.client_asks(command)
+        assert [hold.name for hold in wire.memory.holds] == ["SET session_track_system_variables"]
+
+
 def test_types_do_not_make_a_command_too_large() -> None:
     for limit, fits in ((len(FULL) + 5, False), (len(FULL) + 6, True)):
         wire = Wire(limit=limit)
