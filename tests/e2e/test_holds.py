@@ -256,8 +256,9 @@ def test_state_that_has_not_been_read_back(stack: ExitStack, guard: Guard, serve
         session = connect(stack, guard, server)
         session.take("CREATE PROCEDURE sets_nothing(OUT x INT) SET x = 1")
         session.settle()
-        # An affected row to look back at keeps the session from being settled.
-        session.take(statement, "INSERT INTO t (v) VALUES ('x')")
+        # An affected row to look back at keeps the session from being settled. They go out together, so that it cannot
+        # be settled in between.
+        session.talk.ask_all([query(statement), query("INSERT INTO t (v) VALUES ('x')")])
         session.lose_for_good(words)
 
 
