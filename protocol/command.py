@@ -359,6 +359,7 @@ class CommandReader:
         effects = statement.effects
         if statement.kind is Kind.OTHER:
             self._memory.doubt_insert_id()  # a procedure may have inserted something
+            self._memory.may_have_begun = True
         if is_large:
             return effects and replace(effects, explains_change=False)
         kill = find_kill(text)
@@ -457,6 +458,7 @@ class CommandReader:
         if block is not None:
             self.edits.append(Edit(begin + block.flag, begin + block.flag + 1, bytes((block.flagged,))))
             self.edits.append(Edit(begin + block.start, begin + block.start, prepared.types))
+        self._memory.may_have_begun |= prepared.statement.kind is Kind.OTHER
         return Executing(prepared)
 
     def _change_id(self, data: bytes, position: int, to: int) -> None:

@@ -31,13 +31,11 @@ class Fate(Enum):
 class Circumstances:
     """How things stood when the link was lost.
 
-    ``in_transaction``: a transaction was open that cannot be begun anew unnoticed. ``is_refused``: the server has said
-    that it would not carry out what it was asked, since it is about to stop.
+    ``in_transaction``: a transaction was open that cannot be begun anew unnoticed.
     """
 
     in_transaction: bool
     autocommit: bool
-    is_refused: bool
     backslash_escapes: bool
     capabilities: Capability
 
@@ -142,6 +140,6 @@ def _judge(command: Expected, kind: Kind, circumstances: Circumstances, *, begun
         return Fate.ROLLED_BACK if kind in _STAYS_IN_TRANSACTION else Fate.UNKNOWN
     if kind is Kind.READ:
         return Fate.CHECK if begun else Fate.RERUN
-    if kind is Kind.CHANGE and (circumstances.is_refused or not circumstances.autocommit):
+    if kind is Kind.CHANGE and not circumstances.autocommit:
         return Fate.ROLLED_BACK
     return Fate.UNKNOWN

@@ -144,6 +144,8 @@ class SessionMemory:
         self.isolation = ""
         #: Whether a statement of the open transaction has asked for share locks, which the server does not report.
         self.has_share_locks = False
+        #: Whether a statement under way may open a transaction, and leave it open where it fails.
+        self.may_have_begun = False
         #: Whether the open transaction may have changed without the server having said so yet.
         self.is_transaction_unsettled = False
         #: Something may have become unsettled since somebody last looked.

@@ -52,6 +52,8 @@ STREAM_ABOVE = 64 * 1024
 _EOF_BELOW = 9
 
 # Plain integers: the operators of enum members are many times slower, and these are needed for every reply.
+_IN_TRANSACTION = int(Status.IN_TRANSACTION)
+_AUTOCOMMIT = int(Status.AUTOCOMMIT)
 _MORE_RESULTS = int(Status.MORE_RESULTS)
 _CURSOR_EXISTS = int(Status.CURSOR_EXISTS)
 _SESSION_STATE_CHANGED = int(Status.SESSION_STATE_CHANGED)
@@ -152,8 +154,6 @@ class ReplyTracker:
         self.rerun_refusal: bytes | None = None
         #: The ERR packet with which the server ended the link unasked; the client has not seen it.
         self.farewell: Err | None = None
-        #: Whether it was in place of the answer to a command.
-        self.is_refused = False
         #: Why the packet at which :meth:`take` has stopped cannot be understood; the next call raises it.
         self.broken: ProtocolError | None = None
         self._memory = memory
@@ -252,6 +252,7 @@ class ReplyTracker:
 
     def _end_result(self, status: int, row_count: int | None = None) -> None:
         self.status = status
+        self._memory.may_have_begun = False
         self.row_count = row_count
         more = status & _MORE_RESULTS or self._out_params_more
         self._out_params_more = False
@@ -367,7 +368,6 @@ class ReplyTracker:
         if code == ErrorCode.SERVER_SHUTDOWN:
             # The end of the link follows; what became of the command is for recovery to say.
             self.farewell = Err.parse(payload)
-            self.is_refused = True
             return None
         self.sequence_id = (sequence_id + 1) & 0xFF
         self.reply_begun = True
@@ -375,6 +375,11 @@ class ReplyTracker:
             return payload
         if code == ErrorCode.READ_ONLY_TRANSACTION and self.rerun_refusal is not None:
             payload = self.rerun_refusal
+        is_ours = isinstance(self.expected[0].note, Explained)
+        if not is_ours and (self._memory.may_have_begun or not self.status & _AUTOCOMMIT):
+            # An ERR packet has no status flags: what a procedure did before it failed may be in an open transaction.
+            self.status |= _IN_TRANSACTION
+            self._memory.is_transaction_unsettled = True
         self.row_count = None
         self.left_warnings = True
         self._note_leftovers(has_warnings=True, has_rows=False)

@@ -28,9 +28,7 @@ async def read_again(client: Link, upstream: Upstream, command: Expected, lost: 
     server = str(upstream.address)
     unknown = answers.outcome_unknown(server)
     text = text_of(command, upstream.memory, upstream.capabilities) or b""
-    if asked_for(text) & lost:
-        return answers.cannot_look_back(server)
-    if not await _begin(upstream):
+    if asked_for(text) & lost or not await _begin(upstream):
         return unknown
     has_run = await _run(client, upstream, command.packet or b"", unknown)
     try:

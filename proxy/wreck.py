@@ -22,7 +22,6 @@ class Wreck:
         self._memory: SessionMemory = upstream.memory
         self._capabilities: Capability = upstream.capabilities
         self._status = tracker.status
-        self._is_refused = tracker.is_refused
         self._is_loading = tracker.stage is Stage.LOCAL_INFILE
         self._begun = tracker.reply_begun
         self._unexecuted = _count_unexecuted(upstream, lost)
@@ -35,7 +34,6 @@ class Wreck:
         circumstances = Circumstances(
             is_rolled_back,
             bool(self._status & Status.AUTOCOMMIT),
-            self._is_refused,
             not self._status & Status.NO_BACKSLASH_ESCAPES,
             self._capabilities,
         )

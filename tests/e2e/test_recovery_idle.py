@@ -336,3 +336,22 @@ def test_a_lost_transaction_stays_lost_when_the_next_link_is_lost_as_well(
     # Carried out now, it would be in no transaction.
     assert session.fails("INSERT INTO t VALUES (1)") == 1213
     assert session.query("SELECT COUNT(*) FROM t") == ((0,),)
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_what_a_procedure_did_before_it_failed_is_not_forgotten(
+    stack: ExitStack, guard: Guard, server: Server, schema: str, *, autocommit: bool
+) -> None:
+    # The error has no status flags, so nothing says that the transaction is still open.
+    server.execute(f"CREATE TABLE {schema}.t (n INT PRIMARY KEY) ENGINE=InnoDB")
+    begin = "START TRANSACTION;" if autocommit else ""
+    server.execute(
+        f"CREATE PROCEDURE {schema}.fails() BEGIN {begin} INSERT INTO t VALUES (1); INSERT INTO t VALUES (1); END"
+    )
+    session = connect(stack, guard, database=schema, autocommit=autocommit)
+    assert session.fails("CALL fails()") == 1062
+    server.execute(f"KILL CONNECTION {session.known}")
+    session.wait_until_restored()
+    assert session.fails("COMMIT") == 1213
+    assert session.query("SELECT COUNT(*) FROM t") == ((0,),)
+    session.connection.rollback()

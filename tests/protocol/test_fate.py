@@ -17,11 +17,8 @@ from tests.protocol.transcripts import NONE, PING, Wire, a_statement, ask
 AGAIN, RERUN, CHECK = Fate.AGAIN, Fate.RERUN, Fate.CHECK
 ROLLED_BACK, UNKNOWN = Fate.ROLLED_BACK, Fate.UNKNOWN
 
-OUTSIDE = Circumstances(
-    in_transaction=False, autocommit=True, is_refused=False, backslash_escapes=True, capabilities=NONE
-)
+OUTSIDE = Circumstances(in_transaction=False, autocommit=True, backslash_escapes=True, capabilities=NONE)
 INSIDE = replace(OUTSIDE, in_transaction=True)
-REFUSED = replace(OUTSIDE, is_refused=True)
 NO_AUTOCOMMIT = replace(OUTSIDE, autocommit=False)
 
 READ = "SELECT 1"
@@ -83,7 +80,6 @@ def test_what_was_not_kept_cannot_be_sent_again() -> None:
 def test_a_read_is_run_again_where_it_cannot_write() -> None:
     assert judge(READ) == [RERUN]
     assert judge(READ, circumstances=NO_AUTOCOMMIT) == [RERUN]
-    assert judge(READ, circumstances=REFUSED) == [RERUN]
 
 
 def test_a_read_of_which_the_client_has_a_part_is_only_checked() -> None:
@@ -96,12 +92,6 @@ def test_a_read_of_which_the_client_has_a_part_is_only_checked() -> None:
 @pytest.mark.parametrize("begun", [False, True])
 def test_of_all_else_nobody_knows(statement: str, *, begun: bool) -> None:
     assert judge(statement, begun=begun) == [UNKNOWN]
-
-
-def test_a_change_that_the_server_refused_has_left_nothing() -> None:
-    assert judge(CHANGE, circumstances=REFUSED) == [ROLLED_BACK]
-    # What commits as it goes may have done so half-way.
-    assert judge(DDL, circumstances=REFUSED) == [UNKNOWN]
 
 
 def test_without_autocommit_a_change_alone_has_left_nothing() -> None:
@@ -245,9 +235,7 @@ EXECUTIONS = st.sampled_from([b"\x17", b"\xfa"]).flatmap(
 )
 OTHERS = st.sampled_from([PING, b"\x02t", b"\x16SELECT ?", b"\x0d", b"\x1c\x01\0\0\0\x01\0\0\0", b"\x03", b"\x17", b""])
 COMMANDS = st.lists((TEXTS | EXECUTIONS | OTHERS).map(lambda text: a_command(text or b"\x00")), max_size=5)
-CIRCUMSTANCES = st.builds(
-    Circumstances, st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.sampled_from([NONE])
-)
+CIRCUMSTANCES = st.builds(Circumstances, st.booleans(), st.booleans(), st.booleans(), st.sampled_from([NONE]))
 STATEMENTS = {1: a_statement(1, text=READ.encode()), 2: a_statement(2, text=CHANGE.encode())}
 
 
