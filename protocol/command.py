@@ -29,16 +29,8 @@ from protocol.effects import Kind
 from protocol.errors import MalformedPacket, OutOfSync
 from protocol.holds import Hold, HoldKind
 from protocol.kill import find_kill
-from protocol.memory import (
-    Executing,
-    Explained,
-    Fetching,
-    Note,
-    Preparing,
-    Resetting,
-    SessionMemory,
-    SettingOption,
-)
+from protocol.memory import SessionMemory
+from protocol.notes import Executing, Explained, Fetching, Note, Preparing, Resetting, SettingOption
 from protocol.plain import is_plain
 from protocol.prepared import NO_STATEMENT_ID, PreparedStatement, find_types, keep_types
 from protocol.reply import STREAM_ABOVE, Expected, ReplyKind, ReplyTracker, Stage

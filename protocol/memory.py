@@ -2,9 +2,8 @@
 
 Theory of operation
 -------------------
-``CommandReader`` attaches a note to each command that may change the session (:class:`Effects`, as far as a statement's
-text tells, or one of the notes below), and ``ReplyTracker`` hands it in when the command has been answered
-(:meth:`SessionMemory.end_command`). What the server reports by itself arrives in :attr:`SessionMemory.tracked`.
+``CommandReader`` attaches a note to each command that may change the session (:mod:`protocol.notes`), and
+``ReplyTracker`` hands it in when the command has been answered (:meth:`SessionMemory.end_command`). What the server reports by itself arrives in :attr:`SessionMemory.tracked`.
 
 What neither tells for sure is *unsettled* until it has been read back from the server, which happens once the session
 has been quiet for a moment (:mod:`protocol.settling`). Until then it is a hold: something that a new link cannot have.
@@ -14,14 +13,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from dataclasses import dataclass, replace
 
 from protocol.constants import Status
-from protocol.effects import Effects, Kind, SqlPrepare, Statement
+from protocol.effects import Effects, Kind, SqlPrepare
 from protocol.errors import MalformedPacket
 from protocol.holds import Hold, HoldKind
 from protocol.looking_back import Leftover
+from protocol.notes import Executing, Explained, Fetching, Note, Preparing, Resetting, SettingOption
 from protocol.packets import PrepareOk
 from protocol.prepared import Dialect, PreparedStatement, find_types, keep_types
 from protocol.session_track import NO_TRANSACTION, SessionTracker
@@ -42,57 +41,6 @@ _ISOLATION_VARIABLES = ("transaction_isolation", "tx_isolation")
 
 # Character sets in which the second byte of a character can be a quote's or a backslash's: their texts are not judged.
 _DECEPTIVE_CHARSETS = frozenset({"big5", "cp932", "gb18030", "gbk", "sjis"})
-
-
-@dataclass
-class Preparing:
-    """Note of a COM_STMT_PREPARE; ``text`` is None where it is too large to be kept."""
-
-    text: bytes | None
-    statement: Statement
-    definitions: list[bytes] = field(default_factory=list)
-    prepared: PreparedStatement | None = None
-
-
-@dataclass(frozen=True)
-class Executing:
-    """Note of a COM_STMT_EXECUTE or COM_STMT_BULK_EXECUTE.
-
-    ``prepared`` is None where the command names the statement that was prepared last. It may then have been sent before
-    that one was known, so it is kept as ``payload``.
-    """
-
-    prepared: PreparedStatement | None
-    payload: bytes = b""
-
-
-@dataclass(frozen=True)
-class Resetting:
-    """Note of a COM_STMT_RESET."""
-
-    prepared: PreparedStatement
-
-
-@dataclass(frozen=True)
-class Fetching:
-    """Note of a COM_STMT_FETCH."""
-
-    prepared: PreparedStatement
-
-
-@dataclass(frozen=True)
-class SettingOption:
-    """Note of a COM_SET_OPTION."""
-
-    multi_statements: bool
-
-
-@dataclass(frozen=True)
-class Explained:
-    """Note of a command whose changes to the session are all reported, or are the guard's own."""
-
-
-Note: TypeAlias = Effects | Preparing | Executing | Resetting | Fetching | SettingOption | Explained
 
 
 @dataclass(frozen=True)

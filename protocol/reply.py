@@ -41,7 +41,8 @@ from protocol.edits import Edit, apply_edits
 from protocol.errors import MalformedPacket, OutOfSync, ProtocolError
 from protocol.framing import build_packet
 from protocol.looking_back import Leftover
-from protocol.memory import Explained, Note, Preparing, SessionMemory
+from protocol.memory import SessionMemory
+from protocol.notes import Explained, Note, Preparing
 from protocol.packets import Err, Ok, PrepareOk, ok_summary
 from protocol.wire import Cursor
 

@@ -14,7 +14,8 @@ from protocol.framing import build_packet
 from protocol.handshake import ChangeUser, Greeting, LoginRequest
 from protocol.holds import Hold, HoldKind
 from protocol.login import ClientLogin, Proof, change_user, changed_login, log_in, upstream_request
-from protocol.memory import Explained, SessionMemory
+from protocol.memory import SessionMemory
+from protocol.notes import Explained
 from protocol.packets import Ok
 from protocol.prepared import PreparedStatement
 from protocol.reply import ReplyTracker, Stage

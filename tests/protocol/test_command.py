@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from protocol.command import Decision, Verdict, reply_kind
 from protocol.constants import Capability
 from protocol.errors import OutOfSync
-from protocol.memory import Executing
+from protocol.notes import Executing
 from protocol.reply import ReplyKind, Stage
 from protocol.resultset import payloads
 from tests.protocol.transcripts import (
