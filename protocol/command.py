@@ -35,7 +35,7 @@ from protocol.plain import is_plain
 from protocol.prepared import NO_STATEMENT_ID, PreparedStatement, find_types, keep_types
 from protocol.reply import STREAM_ABOVE, Expected, ReplyKind, ReplyTracker, Stage
 from protocol.sql import text_start
-from protocol.statement import classify
+from protocol.statement import classify, may_leave_transaction
 
 _HEADER_AND_FIRST = Struct("<IB").unpack_from
 
@@ -351,7 +351,7 @@ class CommandReader:
         effects = statement.effects
         if statement.kind is Kind.OTHER:
             self._memory.doubt_insert_id()  # a procedure may have inserted something
-            self._memory.may_have_begun = True
+            self._memory.may_have_begun |= may_leave_transaction(text)
         if is_large:
             return effects and replace(effects, explains_change=False)
         kill = find_kill(text)
@@ -450,7 +450,8 @@ class CommandReader:
         if block is not None:
             self.edits.append(Edit(begin + block.flag, begin + block.flag + 1, bytes((block.flagged,))))
             self.edits.append(Edit(begin + block.start, begin + block.start, prepared.types))
-        self._memory.may_have_begun |= prepared.statement.kind is Kind.OTHER
+        if prepared.statement.kind is Kind.OTHER:
+            self._memory.may_have_begun |= may_leave_transaction(prepared.text or b"")
         return Executing(prepared)
 
     def _change_id(self, data: bytes, position: int, to: int) -> None:

@@ -3,7 +3,8 @@
 Theory of operation
 -------------------
 ``CommandReader`` attaches a note to each command that may change the session (:mod:`protocol.notes`), and
-``ReplyTracker`` hands it in when the command has been answered (:meth:`SessionMemory.end_command`). What the server reports by itself arrives in :attr:`SessionMemory.tracked`.
+``ReplyTracker`` hands it in when the command has been answered (:meth:`SessionMemory.end_command`). What the server
+reports by itself arrives in :attr:`SessionMemory.tracked`.
 
 What neither tells for sure is *unsettled* until it has been read back from the server, which happens once the session
 has been quiet for a moment (:mod:`protocol.settling`). Until then it is a hold: something that a new link cannot have.

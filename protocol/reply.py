@@ -54,7 +54,6 @@ _EOF_BELOW = 9
 
 # Plain integers: the operators of enum members are many times slower, and these are needed for every reply.
 _IN_TRANSACTION = int(Status.IN_TRANSACTION)
-_AUTOCOMMIT = int(Status.AUTOCOMMIT)
 _MORE_RESULTS = int(Status.MORE_RESULTS)
 _CURSOR_EXISTS = int(Status.CURSOR_EXISTS)
 _SESSION_STATE_CHANGED = int(Status.SESSION_STATE_CHANGED)
@@ -376,8 +375,7 @@ class ReplyTracker:
             return payload
         if code == ErrorCode.READ_ONLY_TRANSACTION and self.rerun_refusal is not None:
             payload = self.rerun_refusal
-        is_ours = isinstance(self.expected[0].note, Explained)
-        if not is_ours and (self._memory.may_have_begun or not self.status & _AUTOCOMMIT):
+        if self._memory.may_have_begun:
             # An ERR packet has no status flags: what a procedure did before it failed may be in an open transaction.
             self.status |= _IN_TRANSACTION
             self._memory.is_transaction_unsettled = True

@@ -81,3 +81,13 @@ def read_only_check(text: bytes, *, backslash_escapes: bool = True) -> bytes | N
         return None
     is_read = classify(text, backslash_escapes=backslash_escapes).kind is Kind.READ
     return b"EXPLAIN " + text if is_read else None
+
+
+#: What runs statements of which the text does not tell, or the beginning of several.
+_RUNNING = frozenset({"CALL", "EXECUTE", "BEGIN", "CASE", "DECLARE", "FOR", "IF", "LOOP", "REPEAT", "WHILE"})
+
+
+def may_leave_transaction(text: bytes) -> bool:
+    """Tell whether a statement may open a transaction with something in it, and then fail and leave it open."""
+    tokens = tokenize(text)
+    return tokens is None or any(token.key in _RUNNING for token in tokens)

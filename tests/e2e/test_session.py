@@ -44,7 +44,7 @@ def test_new_session_looks_untouched(guard: Guard, server: Server) -> None:
 
 def test_large_and_small_results(connection: Connection, server: Server) -> None:
     with closing(server.connect()) as direct:
-        sql = "SELECT table_name, column_name, data_type FROM information_schema.columns ORDER BY 1, 2, 3"
+        sql = "SELECT table_name, column_name, data_type FROM information_schema.columns ORDER BY 1, 2, 3, table_schema"
         assert query(connection, sql) == query(direct, sql)
     assert query(connection, "SELECT NULL, '', 1") == ((None, "", 1),)
     assert query(connection, "SELECT 1 FROM DUAL WHERE FALSE") == ()

@@ -11,7 +11,7 @@ from protocol.holds import Hold, HoldKind
 from protocol.kill import Kill, find_kill
 from protocol.plain import is_plain
 from protocol.sql import tokenize
-from protocol.statement import classify, read_only_check
+from protocol.statement import classify, may_leave_transaction, read_only_check
 
 READ = """
 SELECT 1
@@ -962,3 +962,17 @@ def test_hostile_texts_take_little_time(text: bytes) -> None:
     read_only_check(text)
     # Some hundredths of a second; a minute or so if one of them were quadratic.
     assert time.process_time() - began < 2
+
+
+def test_what_may_leave_a_transaction_behind() -> None:
+    for text in (
+        b"CALL p()",
+        b"/* x */ call p(@a)",
+        b"EXECUTE s",
+        b"SELECT 1; CALL p()",
+        b"BEGIN NOT ATOMIC SELECT 1; END",
+        b"'",
+    ):
+        assert may_leave_transaction(text)
+    for text in (b"KILL 5", b"ALTER TABLE t ADD c INT", b"DROP TABLE t", b"SELECT 'CALL p()'", b""):
+        assert not may_leave_transaction(text)
