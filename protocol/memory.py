@@ -109,6 +109,11 @@ class SessionMemory:
     def begin_link(self) -> None:
         """Take note of a new link, on which there is no transaction, and no statement knows its parameters' types."""
         self.has_share_locks = self.is_transaction_unsettled = False
+        if self.is_insert_id_unsettled:
+            # It went with the old link. On the new one it is 0 until something is inserted.
+            self.is_insert_id_unsettled = False
+            self.last_insert_id = 0
+            self.lost_leftovers |= Leftover.INSERT_ID
         for prepared in self.statements.values():
             prepared.lacks_types = bool(prepared.parameters)
 
@@ -227,6 +232,8 @@ class SessionMemory:
         if (insert_id := tracked.variables.pop("last_insert_id", "")).isdecimal():
             self.last_insert_id = int(insert_id)
             self.is_insert_id_unsettled = False
+            if self.last_insert_id:
+                self.lost_leftovers &= ~Leftover.INSERT_ID
         if tracked.has_changed:
             tracked.has_changed = False
             self.note_change(note)

@@ -129,7 +129,7 @@ def cannot_look_back(server: str) -> Err:
     return Err(
         ErrorCode.ERROR_DURING_COMMIT,
         _GENERAL,
-        "stillhere: this asks for the row count or the warnings of a statement that ran on an earlier link to "
+        "stillhere: this asks for what a statement has left behind (row count, warnings, id) on an earlier link to "
         f"{server}, where they are not known any more. It was not sent. The session goes on",
     )
 

@@ -242,7 +242,7 @@ class Recovery:
             if fate is Fate.CHECK:
                 answer: Err | None = await judge_cut_off(upstream, command)
             else:
-                answer = await read_again(client, upstream, command, wreck.leftovers)
+                answer = await read_again(client, upstream, command, wreck.leftovers | upstream.memory.lost_leftovers)
         except LinkLost as lost:
             if lost.link is client:
                 raise

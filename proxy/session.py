@@ -38,7 +38,7 @@ from proxy.relay import (
     TrioRelay,
     UpstreamLost,
 )
-from proxy.session_state import settle
+from proxy.session_state import settle, settle_insert_id
 from proxy.shared import Shared
 from proxy.upstream import Upstream
 
@@ -239,7 +239,7 @@ class Session:
             escapes = not upstream.tracker.status & Status.NO_BACKSLASH_ESCAPES
             if classify(text, backslash_escapes=escapes).kind is not Kind.ROLLBACK:
                 answer = answers.rolled_back(server)
-        elif decision.command in _STATEMENTS and asked_for(text) & memory.lost_leftovers:
+        elif decision.command in _STATEMENTS and await self._has_lost(asked_for(text)):
             answer = answers.cannot_look_back(server)
         if decision.command in _STATEMENTS:
             memory.lost_transaction = False
@@ -252,6 +252,14 @@ class Session:
         else:
             discarded = await oversize.discard(self._client)
             await self._answer(answer, discarded.sequence_id)
+
+    async def _has_lost(self, asked: Leftover) -> bool:
+        """Tell whether something that a statement asks for went with an earlier link."""
+        memory = self._upstream.memory
+        if asked & memory.lost_leftovers == asked == Leftover.INSERT_ID and memory.is_insert_id_unsettled:
+            # What has been inserted since then may have given a new one. Nothing else is asked that this would change.
+            await self._insist(partial(settle_insert_id, self._upstream))
+        return bool(asked & memory.lost_leftovers)
 
     async def _settle(self) -> None:
         await settle(self._upstream)

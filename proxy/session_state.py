@@ -16,6 +16,7 @@ from proxy.upstream import Upstream
 #: So many commands go out together. Their replies must fit into the kernel's buffers while we are still sending.
 _BATCH = 16
 
+#: Sets it to what it is.
 _TELL_INSERT_ID = "SET SESSION last_insert_id = LAST_INSERT_ID()"
 
 _UPTIME = re.compile(rb"Uptime: (\d+)")
@@ -30,9 +31,7 @@ async def settle(upstream: Upstream) -> None:
     tracker, memory = upstream.tracker, upstream.memory
     row_count = tracker.row_count
     if memory.is_insert_id_unsettled:
-        # Sets it to what it is. The server reports it, and nothing else that can be looked back at is changed by it.
-        await upstream.ask((_TELL_INSERT_ID,))
-        memory.is_insert_id_unsettled = False
+        await settle_insert_id(upstream)
     if memory.is_unsettled:
         settling = Settling(memory)
         questions = settling.second_questions(await upstream.ask(settling.first_questions()))
@@ -45,6 +44,16 @@ async def settle(upstream: Upstream) -> None:
     memory.is_transaction_unsettled = False
     await _restore_row_count(upstream, row_count)
     upstream.log.debug("settled", holds=[str(hold) for hold in memory.holds])
+
+
+async def settle_insert_id(upstream: Upstream) -> None:
+    """Have the server report LAST_INSERT_ID(). Of what can be looked back at, this changes nothing but ROW_COUNT().
+
+    Raises:
+        LinkLost: the link cannot be used any more.
+    """
+    await upstream.ask((_TELL_INSERT_ID,))
+    upstream.memory.is_insert_id_unsettled = False
 
 
 async def _ask_for_transaction(upstream: Upstream) -> None:
