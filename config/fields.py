@@ -1,6 +1,5 @@
 """What a single value of the file may look like, and what to say of one that does not."""
 
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -81,20 +80,17 @@ def _sqlstate(value: Any) -> str:
     return state
 
 
-def _ca_file(value: Any) -> Path | None:
-    """Accept a PEM file that the TLS library can load, or null."""
-    if value is None:
-        return None
+def readable_file(value: Any) -> Path:
+    """Accept the path of a file that can be read."""
     path = Path(text(value))
     try:
+        # Opening a pipe could keep us waiting for ever.
         if path.exists() and not path.is_file():
             raise InvalidValue("is not a regular file")
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except ssl.SSLError:
-        raise InvalidValue("holds no certificate in PEM format") from None
+        with path.open("rb"):
+            return path
     except OSError as error:
         raise InvalidValue(f"cannot be read: {error.strerror}") from None
-    return path
 
 
 def _address(value: Any, default_port: int) -> Address:
@@ -135,7 +131,6 @@ PositiveSeconds = Annotated[Seconds, AfterValidator(_not_zero)]
 PositiveSecondsOrAuto = Annotated[float | None, _or_auto(lambda value: _not_zero(_seconds(value)))]
 PacketSizeOrAuto = Annotated[int | None, _or_auto(_packet_size)]
 SqlState = Annotated[str, BeforeValidator(_sqlstate)]
-CaFile = Annotated[Path | None, BeforeValidator(_ca_file)]
 ListenAddress = Annotated[Address, BeforeValidator(listen_address)]
 UpstreamAddress = Annotated[Address, BeforeValidator(_upstream_address)]
 Text = Annotated[str, BeforeValidator(text)]

@@ -1,13 +1,12 @@
 """Passwords from the file itself, from the environment and from files of their own."""
 
 import os
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SecretStr
 
 from config.diagnostics import InvalidValue
-from config.fields import text
+from config.fields import readable_file, text
 
 MAX_PASSWORD_BYTES = 64 * 1024
 
@@ -34,15 +33,8 @@ def _from_file(value: Any) -> SecretStr | None:
     """Read a file, without the newline at its end."""
     if value is None:
         return None
-    path = Path(text(value))
-    try:
-        # Opening a pipe could keep us waiting for ever.
-        if path.exists() and not path.is_file():
-            raise InvalidValue("is not a regular file")
-        with path.open("rb") as file:
-            content = file.read(MAX_PASSWORD_BYTES + 1)
-    except OSError as error:
-        raise InvalidValue(f"cannot be read: {error.strerror}") from None
+    with readable_file(value).open("rb") as file:
+        content = file.read(MAX_PASSWORD_BYTES + 1)
     if len(content) > MAX_PASSWORD_BYTES:
         raise InvalidValue(f"the file is larger than {MAX_PASSWORD_BYTES // 1024} KiB")
     try:

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr, model_validator
 
 from config.address import TcpAddress
+from config.certificates import CaFile, PemFile, pair_faults
 from config.diagnostics import InvalidKey, InvalidValue, Location
 from config.fields import (
-    CaFile,
     ListenAddress,
     PacketSizeOrAuto,
     PositiveSeconds,
@@ -43,6 +43,7 @@ class AuthMode(StrEnum):
 
     LEARN = "learn"
     USERS = "users"
+    PASSTHROUGH = "passthrough"
 
 
 class Snapshots(StrEnum):
@@ -98,24 +99,61 @@ def _listening(text: str | None) -> str | None:
     return None if isinstance(address, TcpAddress) and not address.port else str(address)
 
 
-class Listen(Section):
-    """One address to accept clients at; port 0 is any free one."""
+class ListenTls(Section):
+    """TLS towards clients.
 
-    address: ListenAddress = Field(description="write - address: HOST:PORT or - address: unix:/PATH")
+    ``cert`` None means a self-signed certificate, ``key`` None that it is in the file of ``cert``. ``ca`` are those who
+    may have signed the certificates that clients have to show; None: they need none.
+    """
 
-
-class Tls(Section):
-    """TLS towards the server. ``ca`` None means the certificates that the system trusts."""
-
-    mode: Annotated[TlsMode, one_of(TlsMode)] = TlsMode.PREFERRED
+    require: bool = Field(default=False, strict=True)
+    cert: PemFile = None
+    key: PemFile = None
     ca: CaFile = None
 
     @classmethod
     def conflicts(cls, written: Mapping[str, Any]) -> Iterator[tuple[Location, InvalidValue]]:
+        """Refuse a check of certificates that clients could go around, by not using TLS."""
+        yield from pair_faults(written)
+        if written.get("ca") is not None and written.get("require") is not True:
+            yield ("ca",), InvalidKey("has no effect on clients that do not use TLS", "write require: true as well")
+
+
+class Listen(Section):
+    """One address to accept clients at; port 0 is any free one."""
+
+    address: ListenAddress = Field(description="write - address: HOST:PORT or - address: unix:/PATH")
+    tls: ListenTls = ListenTls()
+
+    @classmethod
+    def conflicts(cls, written: Mapping[str, Any]) -> Iterator[tuple[Location, InvalidValue]]:
+        """Refuse what would lock out all clients of a unix socket: they do not use TLS."""
+        tls = written.get("tls")
+        if str(written.get("address")).startswith("unix:") and isinstance(tls, Mapping) and tls.get("require") is True:
+            yield ("tls", "require"), InvalidKey("is for TCP only: clients do not use TLS on a unix socket")
+
+
+class Tls(Section):
+    """TLS towards the server.
+
+    ``ca`` None means the certificates that the system trusts. ``cert`` and ``key`` are for servers that want to see a
+    certificate; ``key`` None: it is in the file of ``cert``.
+    """
+
+    mode: Annotated[TlsMode, one_of(TlsMode)] = TlsMode.PREFERRED
+    ca: CaFile = None
+    cert: PemFile = None
+    key: PemFile = None
+
+    @classmethod
+    def conflicts(cls, written: Mapping[str, Any]) -> Iterator[tuple[Location, InvalidValue]]:
         """Refuse a ``ca`` that nothing is checked against: it would only look safe."""
+        yield from pair_faults(written)
         mode = written.get("mode", TlsMode.PREFERRED)
         if written.get("ca") is not None and mode in _NOT_VERIFYING:
             yield ("ca",), InvalidKey(f"has no effect with mode {mode}", "use verify-ca or verify-identity")
+        if written.get("cert") is not None and mode == TlsMode.DISABLED:
+            yield ("cert",), InvalidKey("has no effect with mode disabled")
 
 
 class Upstream(Section):
@@ -183,8 +221,8 @@ class Auth(Section):
     def conflicts(cls, written: Mapping[str, Any]) -> Iterator[tuple[Location, InvalidValue]]:
         """Want users exactly where the mode uses them, and each of them once."""
         mode, users = written.get("mode", AuthMode.LEARN), written.get("users")
-        if users and mode == AuthMode.LEARN:
-            yield ("users",), InvalidKey("has no effect with mode learn", "write mode: users")
+        if users and mode in (AuthMode.LEARN, AuthMode.PASSTHROUGH):
+            yield ("users",), InvalidKey(f"has no effect with mode {mode}", "write mode: users")
         if not users and mode == AuthMode.USERS:
             yield ("mode",), InvalidValue("needs at least one entry below auth.users")
         for index in _repeated(_texts(users, "user")):

@@ -18,6 +18,14 @@ from protocol.handshake import NONCE_LENGTH
 NATIVE = b"mysql_native_password"
 CACHING_SHA2 = b"caching_sha2_password"
 SHA256 = b"sha256_password"
+#: MariaDB's.
+ED25519 = b"client_ed25519"
+#: The password as it is. MariaDB's PAM accounts ask for it with "dialog", which can ask for other things, too.
+CLEAR = b"mysql_clear_password"
+DIALOG = b"dialog"
+
+#: Those with which the password itself, or one encrypted for the server, goes over the link, by how private that is.
+GIVEN_AWAY = frozenset({SHA256, CLEAR, DIALOG})
 
 _RSA_BITS = 2048
 #: MySQL avoids NUL, which ends a scramble in some clients, and "$", which separates fields where it stores passwords.
@@ -37,6 +45,11 @@ def native_response(password: bytes, nonce: bytes) -> bytes:
 def caching_sha2_response(password: bytes, nonce: bytes) -> bytes:
     """Answer a scramble as caching_sha2_password: 32 bytes, or none for an empty password."""
     return bytes(_auth.scramble_caching_sha2(password, nonce))
+
+
+def ed25519_response(password: bytes, nonce: bytes) -> bytes:
+    """Answer a scramble as client_ed25519: a signature of 64 bytes. Source: MariaDB's ``plugin/auth_ed25519``."""
+    return bytes(_auth.ed25519_password(password, nonce))
 
 
 def is_native_response(response: bytes, password: bytes, nonce: bytes) -> bool:

@@ -136,6 +136,7 @@ class ErrorCode(IntEnum):
     READ_ONLY_TRANSACTION = 1792
     CONNECTION_KILLED = 1927
     SERVER_OFFLINE_MODE = 3032
+    SECURE_TRANSPORT_REQUIRED = 3159
     SESSION_WAS_KILLED = 3169
     CLIENT_INTERACTION_TIMEOUT = 4031
     #: Not an error: MariaDB's progress reports wear the clothes of an ERR packet.

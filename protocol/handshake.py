@@ -16,6 +16,7 @@ from protocol.wire import Cursor, lenenc_bytes
 NONCE_LENGTH = 20
 
 _GREETING_VERSION = 10
+_SSL_REQUEST_LENGTH = 32
 _MARIADB_EXTENDED = 32  # MariaDB's extended capabilities are kept above the 32 bits that MySQL knows.
 _LOW_32 = 0xFFFFFFFF
 
@@ -115,8 +116,16 @@ class LoginRequest:
 
     @staticmethod
     def wants_tls(payload: bytes) -> bool:
-        """Tell an SSL request, the first 32 bytes of a login request and the SSL flag, from a login request."""
-        return len(payload) == 32 and bool(int.from_bytes(payload[:4], "little") & Capability.SSL)
+        """Tell an SSL request, the first 32 bytes of a login request and the SSL flag, from a login request.
+
+        Raises:
+            MalformedPacket: it has the flag, and goes on unencrypted.
+        """
+        if not int.from_bytes(payload[:4], "little") & Capability.SSL:
+            return False
+        if len(payload) > _SSL_REQUEST_LENGTH:
+            raise MalformedPacket("the client asks for encryption and goes on without it")
+        return len(payload) == _SSL_REQUEST_LENGTH
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
@@ -226,7 +235,10 @@ class ChangeUser:
 
 @dataclass(frozen=True)
 class AuthSwitch:
-    """``AuthSwitchRequest``: the server wants another authentication plugin, with a scramble of its own."""
+    """``AuthSwitchRequest``: the server wants another authentication plugin, with a scramble of its own.
+
+    ``nonce`` is whatever the plugin begins with; only the scrambles of MySQL's own plugins have a NUL behind them.
+    """
 
     plugin: bytes
     nonce: bytes
@@ -235,8 +247,10 @@ class AuthSwitch:
     def parse(cls, payload: bytes) -> Self:
         """Read a packet that begins with 0xFE."""
         cursor = Cursor(payload, 1)
-        return cls(cursor.nul_bytes(), cursor.take_rest().removesuffix(b"\0"))
+        plugin, nonce = cursor.nul_bytes(), cursor.take_rest()
+        return cls(plugin, nonce[:NONCE_LENGTH] if nonce[NONCE_LENGTH:] == b"\0" else nonce)
 
     def build(self) -> bytes:
         """Write the packet's payload."""
-        return bytes((EOF_BYTE,)) + self.plugin + b"\0" + self.nonce + b"\0"
+        end = b"\0" if len(self.nonce) == NONCE_LENGTH else b""
+        return bytes((EOF_BYTE,)) + self.plugin + b"\0" + self.nonce + end

@@ -19,6 +19,7 @@ class HoldKind(Enum):
     LONG_DATA = "long data that was sent ahead"
     LARGE_PREPARE = "a prepared statement too large to be remembered"
     UNSETTLED = "state that was not read back yet"
+    PASSTHROUGH = "a login whose password the guard does not know"
     UNEXPLAINED = "a change of session state that the server did not explain"
 
 

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import trio
+from structlog.stdlib import BoundLogger
 
-from protocol.constants import Capability
+from protocol.constants import Capability, ErrorCode
 from protocol.errors import ProtocolError, Refusal, ServerError
 from protocol.framing import first_packet
 from protocol.handshake import ChangeUser
@@ -15,17 +16,20 @@ from proxy.dialogue import Conversation
 from proxy.errors import LinkLost, LoginFailed, UpstreamUnavailable
 from proxy.link import Link
 from proxy.shared import Shared
+from proxy.tls import ClientTls
 from proxy.upstream import Upstream
 
 
 class Admission:
     """The door for one client, at which it logs in and may later change its user."""
 
-    def __init__(self, client: Link, upstream: Upstream, shared: Shared) -> None:
+    def __init__(self, client: Link, tls: ClientTls, upstream: Upstream, shared: Shared, log: BoundLogger) -> None:
         self.user = ""
         self._client = client
+        self._tls = tls
         self._upstream = upstream
         self._shared = shared
+        self._log = log
         self._capabilities = Capability(0)
         self._nonce = b""
 
@@ -39,7 +43,7 @@ class Admission:
             LoginFailed: the client has been told why, or is gone.
         """
         timeout = self._shared.config.limits.login_timeout
-        conversation = Conversation(self._client, 0, encrypt=self._shared.client_tls.accept)
+        conversation = Conversation(self._client, 0, encrypt=self._tls.accept)
         try:
             with trio.fail_after(timeout):
                 try:
@@ -82,44 +86,62 @@ class Admission:
             raise LoginFailed(f"the server's link: {lost}") from lost
 
     async def _change_user(self, request: ChangeUser, conversation: Conversation) -> None:
-        passwords = self._shared.passwords
-        if self._capabilities & Capability.PLUGIN_AUTH:
-            dialogue = prove_password(request.user, b"", None, passwords.for_dialogue, private=self._client.is_private)
-            proof = await conversation.run(dialogue)
-        else:
-            proof = prove_password_natively(request.user, request.auth_response, self._nonce, passwords.for_dialogue)
+        proof = await self._prove_changed_user(request, conversation)
         try:
-            ok = await self._upstream.change_user(request, proof)
+            ok = await self._upstream.change_user(request, proof, conversation)
         except ServerError as error:
-            passwords.note_refused(request.user, proof.password)
+            self._note_refused(request.user, proof, error)
             await conversation.say(error.packet)
             return
         self._note_accepted(request.user, proof)
         await conversation.say(ok)
 
+    async def _prove_changed_user(self, request: ChangeUser, conversation: Conversation) -> Proof | None:
+        passwords = self._shared.passwords.for_dialogue
+        if passwords.relays:
+            return None
+        if self._capabilities & Capability.PLUGIN_AUTH:
+            return await conversation.run(
+                prove_password(request.user, b"", None, passwords, private=self._client.is_private)
+            )
+        proof = prove_password_natively(request.user, request.auth_response, self._nonce, passwords)
+        if proof is None:
+            raise answers.no_plugins()
+        return proof
+
     async def _log_in(self, conversation: Conversation) -> None:
-        upstream = self._upstream
+        upstream, passwords = self._upstream, self._shared.passwords.for_dialogue
         server = await upstream.connect()
         upstream.known_thread = self._shared.threads.admit(server.thread_id)
-        greeting = replace(make_greeting(server), thread_id=upstream.known_thread)
+        greeting = replace(make_greeting(server, relays=passwords.relays), thread_id=upstream.known_thread)
         self._nonce = greeting.nonce
-        passwords = self._shared.passwords
-        login = await conversation.run(greet_client(greeting, passwords.for_dialogue, private=self._client.is_private))
+        login = await conversation.run(
+            greet_client(greeting, passwords, private=self._client.is_private, requires_tls=self._tls.is_required)
+        )
         self._capabilities = login.request.capabilities & greeting.capabilities
         try:
-            ok = await upstream.log_in(login)
-        except ServerError:
-            passwords.note_refused(login.request.user, login.proof.password)
+            ok = await upstream.log_in(login, conversation)
+        except ServerError as error:
+            self._note_refused(login.request.user, login.proof, error)
             raise
         self._note_accepted(login.request.user, login.proof)
+        if login.proof is None and not passwords.relays:
+            reason = "the client does not support authentication plugins, so its lost links cannot be replaced"
+            self._log.warning("password not learned", user=self.user, reason=reason)
         await conversation.say(ok)
 
-    def _note_accepted(self, user: bytes, proof: Proof) -> None:
+    def _note_accepted(self, user: bytes, proof: Proof | None) -> None:
         """Take note that the server has let ``user`` in. Raises Refusal if the client does not know the password."""
         self.user = user.decode(errors="replace")
+        if proof is None:
+            return
         if not proof.proven:
             raise answers.access_denied(self.user)
         self._shared.passwords.note_accepted(user, proof.password)
+
+    def _note_refused(self, user: bytes, proof: Proof | None, error: ServerError) -> None:
+        if proof is not None and error.code == ErrorCode.ACCESS_DENIED:
+            self._shared.passwords.note_refused(user, proof.password)
 
     def _refusal_packet(self, refusal: Exception, *, greeted: bool) -> bytes:
         """Write what to tell a client that does not get in: the server's own words where there are any."""

@@ -79,6 +79,16 @@ def access_denied(user: str) -> Refusal:
     )
 
 
+def no_plugins() -> Refusal:
+    """Refuse to change the user of a client that cannot be asked for the new one's password."""
+    return Refusal(
+        ErrorCode.NOT_SUPPORTED_AUTH_MODE,
+        _REJECTED,
+        "stillhere: this client does not support authentication plugins, so the guard cannot learn its password. "
+        "Use a newer client, or give the guard the password with auth.mode: users",
+    )
+
+
 def out_of_order(reason: str) -> Err:
     """Answer a client that has broken the protocol, before its link is closed."""
     return Err(ErrorCode.OUT_OF_ORDER, _LINK_FAILURE, f"stillhere: the client broke the protocol: {reason}")

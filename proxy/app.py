@@ -1,7 +1,8 @@
 """The guard as a process: puts the parts together, listens, and stops in good order."""
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -9,11 +10,11 @@ import trio
 
 from config import Config, UnixAddress
 from proxy.errors import StartError
-from proxy.listener import Reception, open_listeners
+from proxy.listener import Door, Reception, open_listeners
 from proxy.passwords import PasswordBook
 from proxy.reconnect import Reconnector
 from proxy.shared import Shared
-from proxy.tls import ClientTls, UpstreamTls
+from proxy.tls import ClientTls, UpstreamTls, make_certificate, reload_certificates
 
 log = structlog.stdlib.get_logger()
 
@@ -21,28 +22,49 @@ log = structlog.stdlib.get_logger()
 async def run(config: Config) -> None:
     """Guard until SIGINT or SIGTERM; then take no new clients and let each session end at its next quiet point.
 
+    SIGHUP has the certificates read again.
+
     Sessions that have not ended after ``limits.drain_timeout``, or at a second signal, are cut off.
 
     Raises:
         StartError: the configuration cannot be carried out on this machine.
     """
+    self_signed = make_certificate()
     try:
-        shared = Shared(
-            config,
-            PasswordBook(config.auth),
-            ClientTls(),
-            UpstreamTls(config.upstream.tls, config.upstream.address),
-            Reconnector(config.reconnect.concurrency, config.upstream.connect_timeout + config.limits.login_timeout),
-        )
+        client_tls = [ClientTls(listen.tls, self_signed) for listen in config.listen]
+        upstream_tls = UpstreamTls(config.upstream.tls, config.upstream.address)
     except OSError as error:
         raise StartError(f"cannot set up TLS: {error}") from error
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        listeners = [listener for listen in config.listen for listener in await open_listeners(listen.address)]
+    shared = Shared(
+        config,
+        PasswordBook(config.auth),
+        upstream_tls,
+        Reconnector(config.reconnect.concurrency, config.upstream.connect_timeout + config.limits.login_timeout),
+    )
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        doors = [
+            Door(tls, await open_listeners(listen.address))
+            for listen, tls in zip(config.listen, client_tls, strict=True)
+        ]
         try:
-            await _guard(Reception(shared), listeners, signals, config)
+            await _guard(Reception(shared), doors, _obey(signals, [*client_tls, upstream_tls]), config)
         finally:
             _remove_sockets(config)
     log.info("stopped")
+
+
+async def _obey(signals: AsyncIterator[int], tls: Sequence[ClientTls | UpstreamTls]) -> AsyncIterator[int]:
+    """Read the certificates again at each SIGHUP, and give the other signals."""
+    async for number in signals:
+        if number != signal.SIGHUP:
+            yield number
+            continue
+        try:
+            reload_certificates(tls)
+        except OSError as error:
+            log.warning("certificates not read again", reason=str(error))
+        else:
+            log.info("certificates read again")
 
 
 def _remove_sockets(config: Config) -> None:
@@ -51,15 +73,14 @@ def _remove_sockets(config: Config) -> None:
             Path(listen.address.path).unlink(missing_ok=True)
 
 
-async def _guard(
-    reception: Reception, listeners: list[trio.SocketListener], signals: AsyncIterator[int], config: Config
-) -> None:
+async def _guard(reception: Reception, doors: Sequence[Door], signals: AsyncIterator[int], config: Config) -> None:
     async with trio.open_nursery() as watch:
         async with trio.open_nursery() as sessions:
             async with trio.open_nursery() as accepting:
-                accepting.start_soon(_accept, reception, listeners, sessions)
-                for listener in listeners:
-                    log.info("listening", address=_written(listener), upstream=str(config.upstream.address))
+                for door in doors:
+                    accepting.start_soon(_accept, reception, door, sessions)
+                    for listener in door.listeners:
+                        log.info("listening", address=_written(listener), upstream=str(config.upstream.address))
                 received = await anext(signals)
                 accepting.cancel_scope.cancel()
             log.info("draining", signal=signal.Signals(received).name, sessions=reception.session_count)
@@ -71,8 +92,8 @@ async def _guard(
         watch.cancel_scope.cancel()
 
 
-async def _accept(reception: Reception, listeners: list[trio.SocketListener], sessions: trio.Nursery) -> None:
-    await trio.serve_listeners(reception.receive, listeners, handler_nursery=sessions)
+async def _accept(reception: Reception, door: Door, sessions: trio.Nursery) -> None:
+    await trio.serve_listeners(partial(reception.receive, door.tls), list(door.listeners), handler_nursery=sessions)
 
 
 async def _cut_off_at_signal(signals: AsyncIterator[int], sessions: trio.CancelScope) -> None:

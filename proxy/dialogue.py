@@ -1,12 +1,12 @@
-"""Drives the dialogues of :mod:`protocol.login` over a link."""
+"""Drives the login dialogues (:mod:`protocol.dialogue`) over a link."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, TypeVar
 
 from protocol.constants import HEADER_LENGTH
+from protocol.dialogue import Dialogue, Encrypt, Hear, Say
 from protocol.errors import OutOfSync
 from protocol.framing import build_packet, first_packet
-from protocol.login import Dialogue, Encrypt, Hear, Say
 from proxy.link import Link
 
 #: The largest packet of a login, in bytes of payload: attributes may have 64 KiB, all else is small.
@@ -30,6 +30,11 @@ class Conversation:
         self.sequence_id = sequence_id
         self._link = link
         self._encrypt = encrypt
+
+    @property
+    def is_private(self) -> bool:
+        """Nobody else can read along."""
+        return self._link.is_private
 
     async def run(self, dialogue: Dialogue[_T]) -> _T:
         """Carry a dialogue through and return what it returns.

@@ -3,6 +3,7 @@
 import itertools
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -15,11 +16,20 @@ from proxy.errors import LinkLost, StartError
 from proxy.link import Link
 from proxy.session import Session
 from proxy.shared import Shared
+from proxy.tls import ClientTls
 
 #: How many connections the kernel keeps for us while we are busy: a pool that starts anew connects all at once.
 _BACKLOG = 1024
 
 log = structlog.stdlib.get_logger()
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where clients come in by one entry of the configuration."""
+
+    tls: ClientTls
+    listeners: Sequence[trio.SocketListener]
 
 
 async def open_listeners(address: Address) -> Sequence[trio.SocketListener]:
@@ -80,7 +90,7 @@ class Reception:
         """How many sessions there are."""
         return len(self._sessions)
 
-    async def receive(self, stream: trio.SocketStream) -> None:
+    async def receive(self, tls: ClientTls, stream: trio.SocketStream) -> None:
         """Serve one client from its first byte to its last."""
         session_id = next(self._ids)
         client = Link(socket.socket(fileno=stream.socket.detach()))
@@ -89,7 +99,7 @@ class Reception:
             log.warning("too many sessions", limit=limit)
             await _turn_away(client, limit)
             return
-        session = Session(client, session_id, self._shared)
+        session = Session(client, tls, session_id, self._shared)
         self._sessions.add(session)
         if self._draining:
             session.drain()

@@ -40,6 +40,7 @@ from proxy.relay import (
 )
 from proxy.session_state import settle, settle_insert_id
 from proxy.shared import Shared
+from proxy.tls import ClientTls
 from proxy.upstream import Upstream
 
 #: Up to this size, a command of several frames is kept in memory rather than in a file.
@@ -54,12 +55,12 @@ _T = TypeVar("_T")
 class Session:
     """A client's link, its link to the server, and what goes on between them."""
 
-    def __init__(self, client: Link, session_id: int, shared: Shared) -> None:
+    def __init__(self, client: Link, tls: ClientTls, session_id: int, shared: Shared) -> None:
         self._client = client
         self._config = shared.config
         self._log = structlog.stdlib.get_logger().bind(session=session_id)
-        self._upstream = Upstream(shared.config, shared.upstream_tls, shared.watch_lists, shared.threads, self._log)
-        self._admission = Admission(client, self._upstream, shared)
+        self._upstream = Upstream(shared, self._log)
+        self._admission = Admission(client, tls, self._upstream, shared, self._log)
         self._recovery = Recovery(client, self._upstream, shared, self._log)
         self._relay: Relay | None = None
         self._draining = False

@@ -7,7 +7,7 @@ from proxy.introduction import WatchLists
 from proxy.passwords import PasswordBook
 from proxy.reconnect import Reconnector
 from proxy.threads import Threads
-from proxy.tls import ClientTls, UpstreamTls
+from proxy.tls import UpstreamTls
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,6 @@ class Shared:
 
     config: Config
     passwords: PasswordBook
-    client_tls: ClientTls
     upstream_tls: UpstreamTls
     reconnector: Reconnector
     threads: Threads = field(default_factory=Threads)

@@ -2,6 +2,7 @@
 
 import ssl
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from config import Address, TcpAddress, Tls, TlsMode
+from config import Address, ListenTls, TcpAddress, Tls, TlsMode
 from protocol.constants import Capability
 from protocol.handshake import Greeting
 from proxy.errors import UpstreamUnavailable
@@ -19,25 +20,54 @@ from proxy.link import Link
 #: With it, a peer could have us read in the middle of a write, and do costly work at will.
 _NO_RENEGOTIATION = ssl.OP_NO_RENEGOTIATION
 
+_OLDEST_VERSION = ssl.TLSVersion.TLSv1_2
+
 _VALID_FOR = timedelta(days=3650)
 _CLOCK_SKEW = timedelta(days=1)
 
 
 class ClientTls:
-    """Encrypts links from clients, with a self-signed certificate made for this process.
+    """Encrypts links from clients.
 
-    It protects passwords from being read on the way, not from somebody who takes the guard's place.
+    A self-signed certificate protects passwords from being read on the way, not from somebody who takes the guard's
+    place.
     """
 
-    def __init__(self) -> None:
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._context.options |= _NO_RENEGOTIATION
+    def __init__(self, tls: ListenTls, self_signed: bytes) -> None:
+        """Read the certificates. Raises OSError where that fails. ``self_signed`` is for where there are none."""
+        self._settings = tls
+        self._self_signed = self_signed
+        self._context = self.read()
+
+    def __repr__(self) -> str:
+        return f"<ClientTls {self._settings.cert or 'self-signed'}>"
+
+    @property
+    def is_required(self) -> bool:
+        """Clients have to use TLS."""
+        return self._settings.require
+
+    def read(self) -> ssl.SSLContext:
+        """Read the certificates as they are now. Raises OSError where that fails."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = _OLDEST_VERSION
+        context.options |= _NO_RENEGOTIATION
+        if self._settings.ca is not None:
+            context.load_verify_locations(self._settings.ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+        if self._settings.cert is not None:
+            _load_pair(context, self._settings.cert, self._settings.key)
+            return context
         # The ssl module reads keys from files only. The directory can be entered by its owner alone.
         with tempfile.TemporaryDirectory() as directory:
             file = Path(directory, "certificate.pem")
-            file.write_bytes(_make_certificate())
-            self._context.load_cert_chain(file)
+            file.write_bytes(self._self_signed)
+            context.load_cert_chain(file)
+        return context
+
+    def use(self, context: ssl.SSLContext) -> None:
+        """Use what :meth:`read` has read for links from now on."""
+        self._context = context
 
     async def accept(self, link: Link) -> None:
         """Do the handshake. Raises LinkLost and OutOfSync."""
@@ -48,17 +78,38 @@ class UpstreamTls:
     """Encrypts links to the server, as the configuration asks for."""
 
     def __init__(self, tls: Tls, address: Address) -> None:
-        """Read the certificates that are to be trusted. Raises OSError where that fails."""
-        self._mode = tls.mode
+        """Read the certificates. Raises OSError where that fails."""
+        self._settings = tls
         self._name = address.host if isinstance(address, TcpAddress) else None
-        self._context = ssl.create_default_context(cafile=tls.ca)
-        self._context.options |= _NO_RENEGOTIATION
+        self._context = self.read()
+
+    def __repr__(self) -> str:
+        return f"<UpstreamTls {self._settings.mode}>"
+
+    def read(self) -> ssl.SSLContext:
+        """Read the certificates as they are now. Raises OSError where that fails."""
+        tls = self._settings
+        context = ssl.create_default_context(cafile=tls.ca)
+        context.minimum_version = _OLDEST_VERSION
+        context.options |= _NO_RENEGOTIATION
         # Servers end their links without a word of TLS. That is no fault to be complained of to them: the complaint
         # would be met with a reset, and nobody could tell any more what had arrived before.
-        self._context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
-        self._context.check_hostname = tls.mode is TlsMode.VERIFY_IDENTITY
+        context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+        context.check_hostname = tls.mode is TlsMode.VERIFY_IDENTITY
         if tls.mode not in (TlsMode.VERIFY_CA, TlsMode.VERIFY_IDENTITY):
-            self._context.verify_mode = ssl.CERT_NONE
+            context.verify_mode = ssl.CERT_NONE
+        if tls.cert is not None:
+            _load_pair(context, tls.cert, tls.key)
+        return context
+
+    def use(self, context: ssl.SSLContext) -> None:
+        """Use what :meth:`read` has read for links from now on."""
+        self._context = context
+
+    @property
+    def is_demanded(self) -> bool:
+        """No link may do without TLS, where it could have it at all."""
+        return self._settings.mode not in (TlsMode.DISABLED, TlsMode.PREFERRED)
 
     def is_wanted(self, greeting: Greeting) -> bool:
         """Tell whether to encrypt the link to a server with this greeting. A unix socket needs no encryption.
@@ -66,11 +117,11 @@ class UpstreamTls:
         Raises:
             UpstreamUnavailable: the configuration asks for it, and the server does not offer it.
         """
-        if self._mode is TlsMode.DISABLED or self._name is None:
+        if self._settings.mode is TlsMode.DISABLED or self._name is None:
             return False
         offered = bool(greeting.capabilities & Capability.SSL)
-        if not offered and self._mode is not TlsMode.PREFERRED:
-            raise UpstreamUnavailable(f"upstream.tls.mode is {self._mode}, and the server does not offer TLS")
+        if not offered and self.is_demanded:
+            raise UpstreamUnavailable(f"upstream.tls.mode is {self._settings.mode}, and the server does not offer TLS")
         return offered
 
     async def connect(self, link: Link) -> None:
@@ -78,7 +129,18 @@ class UpstreamTls:
         await link.encrypt(self._context, server_side=False, server_name=self._name)
 
 
-def _make_certificate() -> bytes:
+def reload_certificates(users: Iterable[ClientTls | UpstreamTls]) -> None:
+    """Read all certificates again; use them, unless one of them cannot be read. Raises OSError in that case."""
+    for user, context in [(user, user.read()) for user in users]:
+        user.use(context)
+
+
+def _load_pair(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
+    """Load a certificate and its key. Raises OSError, also where the key has a password."""
+    context.load_cert_chain(cert, key, password="")
+
+
+def make_certificate() -> bytes:
     """Make a private key and a certificate for it, PEM, one behind the other."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stillhere")])

@@ -6,28 +6,29 @@ from dataclasses import replace
 import trio
 from structlog.stdlib import BoundLogger
 
-from config import Config
 from protocol.command import CommandReader
-from protocol.constants import ERR_BYTE, HEADER_LENGTH, Capability, CommandCode
+from protocol.constants import ERR_BYTE, HEADER_LENGTH, Capability, CommandCode, ErrorCode
 from protocol.errors import MalformedPacket, ProtocolError, Refusal, ServerError
 from protocol.framing import build_packet
 from protocol.handshake import ChangeUser, Greeting, LoginRequest
 from protocol.holds import Hold, HoldKind
-from protocol.login import ClientLogin, Proof, change_user, changed_login, log_in, upstream_request
+from protocol.login import ClientLogin, Proof
 from protocol.memory import SessionMemory
 from protocol.notes import Explained
 from protocol.packets import Ok
+from protocol.passthrough import PassedLogin
 from protocol.prepared import PreparedStatement
 from protocol.reply import ReplyTracker, Stage
 from protocol.resultset import ResultSet, build_query, parse_results
+from protocol.server_login import change_user, changed_login, hand_on, log_in, upstream_request
 from proxy.dialing import dial
 from proxy.dialogue import Conversation
 from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
-from proxy.introduction import UNKNOWN_LIMITS, Introduction, WatchLists
+from proxy.introduction import UNKNOWN_LIMITS, Introduction
 from proxy.keepalive import KeepaliveClock, in_transaction, probe_command
 from proxy.link import Link
-from proxy.threads import Threads
-from proxy.tls import UpstreamTls
+from proxy.passthrough import pass_on
+from proxy.shared import Shared
 
 #: The replies to the guard's own statements are small; the largest have the columns of prepared statements.
 _REPLY_BYTES = 16 << 20
@@ -56,10 +57,8 @@ class Upstream:
 
     memory: SessionMemory
 
-    def __init__(
-        self, config: Config, tls: UpstreamTls, watch_lists: WatchLists, threads: Threads, log: BoundLogger
-    ) -> None:
-        self.address = config.upstream.address
+    def __init__(self, shared: Shared, log: BoundLogger) -> None:
+        self.address = shared.config.upstream.address
         #: When the client last did something, in trio's time.
         self.active_at = trio.current_time()
         #: When the link was opened, and when the server was last asked something by the guard, in trio's time.
@@ -71,10 +70,11 @@ class Upstream:
         self.log = log
         #: The id by which the client knows the session's thread.
         self.known_thread = 0
-        self._config = config
-        self._tls = tls
-        self._watch_lists = watch_lists
-        self._threads = threads
+        self._config = shared.config
+        self._tls = shared.upstream_tls
+        self._passwords = shared.passwords
+        self._watch_lists = shared.watch_lists
+        self._threads = shared.threads
         self._login: ClientLogin | None = None
         #: The client has reset its session since it logged in.
         self._is_reset = False
@@ -107,13 +107,16 @@ class Upstream:
         self.link, self.greeting = await dial(self.address, self._config.upstream.connect_timeout)
         return self.greeting
 
-    async def log_in(self, login: ClientLogin) -> bytes:
+    async def log_in(self, login: ClientLogin, client: Conversation) -> bytes:
         """Log in as the client has; return the payload of the server's OK packet, as the client should see it.
+
+        Where the login is between the two of them, it is carried on with the client.
 
         Raises:
             ServerError: the server said no.
             UpstreamUnavailable: the server cannot be talked to.
             Refusal: the guard cannot log in to this account.
+            LinkLost: the client's link ended.
         """
         request = upstream_request(login.request, self.greeting)
         self.capabilities = request.capabilities & self.greeting.capabilities
@@ -126,8 +129,13 @@ class Upstream:
             ),
         )
         try:
-            ok = await self.begin_session(await self._log_in(request))
+            if login.proof is None:
+                ok = await self.begin_session(await self._pass_login_on(request, client))
+            else:
+                ok = await self.begin_session(await self._log_in(request, login.proof.password))
         except (LinkLost, ProtocolError) as error:
+            if isinstance(error, LinkLost) and error.link is not self.link:
+                raise
             raise UpstreamUnavailable(f"{error} during the login") from error
         self.has_link = True
         return ok
@@ -140,17 +148,34 @@ class Upstream:
             UpstreamUnavailable: the server cannot be talked to.
             SessionOver: this server cannot have the session.
         """
-        if self._login is None:
-            raise SessionOver("it had not begun")
+        if self._login is None or self._login.proof is None:
+            raise SessionOver("it had not begun with a password that the guard knows")
+        user, own = self._login.request.user, self._login.proof.password
+        refused: Exception = SessionOver("the server does not accept its password any more")
+        for password in self._passwords.to_try(user, own):
+            try:
+                await self._reconnect_with(password, self._login.request)
+            except ServerError as error:
+                if error.code != ErrorCode.ACCESS_DENIED:
+                    raise
+                self._passwords.note_refused(user, password)
+                refused = error
+            else:
+                self._login = replace(self._login, proof=Proof(password, proven=True))
+                return
+        raise refused
+
+    async def _reconnect_with(self, password: bytes, login: LoginRequest) -> None:
+        """Do :meth:`reconnect` with this password."""
         await self.connect()
         self._threads.move(self.known_thread, self.greeting.thread_id)
-        request = upstream_request(self._login.request, self.greeting)
+        request = upstream_request(login, self.greeting)
         if request.capabilities & self.greeting.capabilities != self.capabilities:
             raise SessionOver("the server behind the address has other capabilities now")
         # Without a schema: that one may take a role, and comes with the rest of what is restored.
         capabilities = int(request.capabilities) & ~int(Capability.CONNECT_WITH_DB)
         try:
-            ok = await self._log_in(replace(request, capabilities=Capability(capabilities), schema=None))
+            ok = await self._log_in(replace(request, capabilities=Capability(capabilities), schema=None), password)
             self.memory.begin_link()
             await self._begin_link(Ok.parse(ok))
             if self._is_reset:
@@ -168,30 +193,52 @@ class Upstream:
         tracked.variables, tracked.schema = variables, schema
         await self._begin_link(Ok.parse(reply[HEADER_LENGTH:]))
 
-    async def _log_in(self, request: LoginRequest) -> bytes:
+    async def _log_in(self, request: LoginRequest, password: bytes) -> bytes:
         """Log in on the new link; return the payload of the server's OK packet."""
-        if self._login is None:
-            raise SessionOver("it had not begun")
         dialogue = log_in(
-            request,
-            self._login.proof.password,
-            self.greeting,
-            tls=self._tls.is_wanted(self.greeting),
-            private=self.link.is_private,
+            request, password, self.greeting, tls=self._tls.is_wanted(self.greeting), private=self.link.is_private
         )
         return await Conversation(self.link, 1, encrypt=self._tls.connect).run(dialogue)
 
-    async def change_user(self, request: ChangeUser, proof: Proof) -> bytes:
+    async def _pass_login_on(self, request: LoginRequest, client: Conversation) -> bytes:
+        """Have the client log in on the new link itself; return the payload of the server's OK packet.
+
+        Unless the configuration demands it, the link is encrypted only if the client's is: see :class:`PassedLogin`.
+        """
+        tls = self._tls.is_wanted(self.greeting) and (client.is_private or self._tls.is_demanded)
+        login = PassedLogin(
+            knows_plugins=request.plugin is not None,
+            client_private=client.is_private,
+            server_private=tls or self.link.is_private,
+        )
+        login.check_request(request)
+        server = Conversation(self.link, 1, encrypt=self._tls.connect)
+        await server.run(hand_on(request, tls=tls))
+        return await pass_on(client, server, login)
+
+    async def change_user(self, request: ChangeUser, proof: Proof | None, client: Conversation) -> bytes:
         """Log in anew on the open link; return the payload of the server's OK packet, as the client should see it.
+
+        Without a proof, it is between the client and the server.
 
         Raises:
             ServerError: the server said no; the session goes on as the user it had.
             Refusal: the guard cannot log in to this account.
-            LinkLost: the link cannot be used any more.
+            LinkLost: one of the links cannot be used any more.
         """
-        dialogue = change_user(request, self.capabilities, proof.password, private=self.link.is_private)
+        server = Conversation(self.link, 0)
         try:
-            payload = await Conversation(self.link, 0).run(dialogue)
+            if proof is None:
+                await server.say(request.build(self.capabilities))
+                login = PassedLogin(
+                    knows_plugins=request.plugin is not None,
+                    client_private=client.is_private,
+                    server_private=self.link.is_private,
+                )
+                payload = await pass_on(client, server, login)
+            else:
+                dialogue = change_user(request, self.capabilities, proof.password, private=self.link.is_private)
+                payload = await server.run(dialogue)
         except ProtocolError as error:
             raise self.broken(error) from error
         if self._login is not None:
@@ -366,6 +413,8 @@ class Upstream:
         """Set up what is known about a session that has just begun with this OK packet; return it for the client."""
         ok = Ok.parse(ok_payload)
         self.memory.reset()
+        if self._login is None or self._login.proof is None:
+            self.memory.hold(Hold(HoldKind.PASSTHROUGH))
         await self._begin_link(ok)
         shown = self.memory.tracked.note(ok.state) if ok.state else b""
         self.memory.tracked.has_changed = False

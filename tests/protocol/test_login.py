@@ -10,22 +10,11 @@ from hypothesis import strategies as st
 
 from protocol import auth
 from protocol.constants import Capability
+from protocol.dialogue import Encrypt, Hear, Say
 from protocol.errors import MalformedPacket, OutOfSync, ProtocolError, Refusal, ServerError
 from protocol.handshake import AuthSwitch, ChangeUser, Greeting, LoginRequest
-from protocol.login import (
-    ClientLogin,
-    Encrypt,
-    Hear,
-    Passwords,
-    Proof,
-    Say,
-    change_user,
-    changed_login,
-    greet_client,
-    log_in,
-    make_greeting,
-    upstream_request,
-)
+from protocol.login import ClientLogin, Passwords, Proof, greet_client, make_greeting
+from protocol.server_login import change_user, changed_login, log_in, upstream_request
 from tests.protocol.transcripts import ERR, OK
 
 SCRAMBLE = bytes(range(1, 21))
@@ -83,7 +72,7 @@ class Talk(Generic[_T]):
 
 def knowing(*, learns: bool = False, **known: str) -> Passwords:
     by_user = {user.encode(): password.encode() for user, password in known.items()}
-    return Passwords(by_user.get, learns, KEY)
+    return Passwords(by_user.get, learns, relays=False, key=KEY)
 
 
 def request_of(password: str, *, plugin: bytes = auth.CACHING_SHA2) -> bytes:
@@ -94,8 +83,13 @@ def request_of(password: str, *, plugin: bytes = auth.CACHING_SHA2) -> bytes:
     return replace(REQUEST, plugin=plugin, auth_response=response).build()
 
 
+def proof_of(login: ClientLogin) -> Proof:
+    assert login.proof is not None
+    return login.proof
+
+
 def greeted(passwords: Passwords, *, private: bool = False) -> Talk[ClientLogin]:
-    talk = Talk(greet_client(SERVER, passwords, private=private))
+    talk = Talk(greet_client(SERVER, passwords, private=private, requires_tls=False))
     assert talk.hear() == SERVER.build()
     return talk
 
@@ -107,7 +101,7 @@ def test_a_known_password_takes_the_fast_path() -> None:
     talk = greeted(knowing(app="secret"))
     talk.say(request_of("secret"))
     assert talk.hear() == FAST
-    assert talk.result.proof == Proof(b"secret", proven=True)
+    assert proof_of(talk.result) == Proof(b"secret", proven=True)
     assert talk.result.request.user == b"app"
 
 
@@ -115,24 +109,24 @@ def test_a_known_password_takes_the_fast_path() -> None:
 def test_a_known_empty_password_needs_no_more_words(*, learns: bool) -> None:
     talk = greeted(knowing(learns=learns, app=""))
     talk.say(request_of(""))
-    assert talk.result.proof == Proof(b"", proven=True)
+    assert proof_of(talk.result) == Proof(b"", proven=True)
 
 
 @pytest.mark.parametrize("response", ["wrong", ""])
 def test_a_wrong_password_is_replaced_by_one_that_the_server_will_refuse(response: str) -> None:
     talk = greeted(knowing(app="secret"))
     talk.say(request_of(response))
-    assert not talk.result.proof.proven
-    assert talk.result.proof.password not in {b"secret", b"wrong"}
+    assert not proof_of(talk.result).proven
+    assert proof_of(talk.result).password not in {b"secret", b"wrong"}
     # Without a password, the client gets what the server says to one without a password.
-    assert bool(talk.result.proof.password) == bool(response)
+    assert bool(proof_of(talk.result).password) == bool(response)
 
 
 def test_an_unknown_user_is_left_for_the_server_to_refuse() -> None:
     talk = greeted(knowing(other="secret"))
     talk.say(request_of("secret"))
-    assert not talk.result.proof.proven
-    assert talk.result.proof.password != b"secret"
+    assert not proof_of(talk.result).proven
+    assert proof_of(talk.result).password != b"secret"
 
 
 def test_replaced_passwords_cannot_be_guessed() -> None:
@@ -140,7 +134,7 @@ def test_replaced_passwords_cannot_be_guessed() -> None:
     for _ in range(2):
         talk = greeted(knowing())
         talk.say(request_of("x"))
-        proofs.append(talk.result.proof.password)
+        proofs.append(proof_of(talk.result).password)
     assert proofs[0] != proofs[1]
     assert min(map(len, proofs)) >= 32
 
@@ -150,7 +144,7 @@ def test_a_password_is_learned_on_a_private_link() -> None:
     talk.say(request_of("secret"))
     assert talk.hear() == FULL
     talk.say(b"secret\0")
-    assert talk.result.proof == Proof(b"secret", proven=True)
+    assert proof_of(talk.result) == Proof(b"secret", proven=True)
 
 
 def test_a_password_is_learned_after_tls() -> None:
@@ -160,7 +154,7 @@ def test_a_password_is_learned_after_tls() -> None:
     talk.say(request_of("secret"))
     assert talk.hear() == FULL
     talk.say(b"secret\0")
-    assert talk.result.proof == Proof(b"secret", proven=True)
+    assert proof_of(talk.result) == Proof(b"secret", proven=True)
 
 
 def test_a_password_is_learned_through_our_key() -> None:
@@ -171,7 +165,7 @@ def test_a_password_is_learned_through_our_key() -> None:
     answer = talk.hear()
     assert answer == b"\x01" + KEY.public
     talk.say(auth.encrypt_password(b"secret", SCRAMBLE, answer[1:]))
-    assert talk.result.proof == Proof(b"secret", proven=True)
+    assert proof_of(talk.result) == Proof(b"secret", proven=True)
 
 
 def test_garbage_instead_of_an_encrypted_password() -> None:
@@ -190,8 +184,8 @@ def test_clear_text_on_an_open_link_is_not_taken() -> None:
     talk.say(request_of("secret"))
     assert talk.hear() == FULL
     talk.say(b"secret\0")
-    assert not talk.result.proof.proven
-    assert talk.result.proof.password != b"secret"
+    assert not proof_of(talk.result).proven
+    assert proof_of(talk.result).password != b"secret"
 
 
 def test_a_learned_password_takes_the_fast_path_and_a_new_one_is_asked_for() -> None:
@@ -202,13 +196,13 @@ def test_a_learned_password_takes_the_fast_path_and_a_new_one_is_asked_for() -> 
     talk.say(request_of("new"))
     assert talk.hear() == FULL
     talk.say(b"new\0")
-    assert talk.result.proof == Proof(b"new", proven=True)
+    assert proof_of(talk.result) == Proof(b"new", proven=True)
 
 
 def test_the_server_judges_an_empty_password_where_passwords_are_learned() -> None:
     talk = greeted(knowing(learns=True, app="secret"))
     talk.say(request_of(""))
-    assert talk.result.proof == Proof(b"", proven=True)
+    assert proof_of(talk.result) == Proof(b"", proven=True)
 
 
 @pytest.mark.parametrize("plugin", [auth.NATIVE, b"client_ed25519", b"mysql_clear_password", b""])
@@ -221,7 +215,7 @@ def test_a_client_with_another_plugin_is_switched(plugin: bytes) -> None:
     # The answer to the old scramble would not do.
     talk.say(auth.caching_sha2_response(b"secret", switch.nonce))
     assert talk.hear() == FAST
-    assert talk.result.proof == Proof(b"secret", proven=True)
+    assert proof_of(talk.result) == Proof(b"secret", proven=True)
 
 
 def old_request(password: bytes) -> bytes:
@@ -233,20 +227,48 @@ def old_request(password: bytes) -> bytes:
 def test_a_client_without_plugins_can_use_what_is_known() -> None:
     talk = greeted(knowing(app="secret"))
     talk.say(old_request(b"secret"))
-    assert talk.result.proof == Proof(b"secret", proven=True)
+    assert proof_of(talk.result) == Proof(b"secret", proven=True)
     talk = greeted(knowing(app="secret"))
     talk.say(old_request(b"wrong"))
-    assert not talk.result.proof.proven
+    assert not proof_of(talk.result).proven
 
 
 def test_a_client_without_plugins_cannot_be_learned_from() -> None:
     talk = greeted(knowing(learns=True, app="old"))
-    with pytest.raises(Refusal, match=r"auth\.mode: users") as caught:
-        talk.say(old_request(b"secret"))
-    assert (caught.value.code, caught.value.sqlstate) == (1251, "08004")
+    talk.say(old_request(b"secret"))
+    assert talk.result.proof is None  # the server has to judge it
     talk = greeted(knowing(learns=True))
     talk.say(old_request(b""))
-    assert talk.result.proof == Proof(b"", proven=True)
+    assert proof_of(talk.result) == Proof(b"", proven=True)
+
+
+def test_where_logins_are_relayed_nothing_is_asked() -> None:
+    talk = greeted(replace(knowing(app="secret"), relays=True))
+    talk.say(request_of("secret"))
+    assert talk.result.proof is None
+    assert talk.result.request.auth_response == auth.caching_sha2_response(b"secret", SCRAMBLE)
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_a_door_can_require_tls(*, is_encrypted: bool) -> None:
+    talk = Talk(greet_client(SERVER, knowing(app="secret"), private=False, requires_tls=True))
+    talk.hear()
+    if is_encrypted:
+        talk.say(REQUEST.build_ssl_request())
+        talk.encrypt()
+        talk.say(request_of("secret"))
+        assert talk.hear() == FAST
+    else:
+        with pytest.raises(Refusal, match="TLS") as caught:
+            talk.say(request_of("secret"))
+        assert (caught.value.code, caught.value.sqlstate) == (3159, "HY000")
+
+
+def test_a_client_that_asks_for_encryption_must_not_go_on_without() -> None:
+    with pytest.raises(MalformedPacket, match="goes on without it"):
+        greeted(knowing(app="secret")).say(
+            replace(REQUEST, capabilities=REQUEST.capabilities | Capability.SSL, user=b"a user's name").build()
+        )
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x01", b"GET / HTTP/1.1\r\n\r\n", bytes(40)])
@@ -268,7 +290,7 @@ def test_the_greeting_is_the_servers_but_for_what_is_ours() -> None:
         1 << 37 | Capability.COMPRESS | Capability.ZSTD | Capability.PROTOCOL_41 | Capability.MULTI_FACTOR
     )
     server = replace(SERVER, capabilities=offered, plugin=auth.NATIVE)
-    ours = make_greeting(server)
+    ours = make_greeting(server, relays=False)
     assert ours.capabilities == Capability(
         1 << 37
         | Capability.PROTOCOL_41
@@ -278,9 +300,9 @@ def test_the_greeting_is_the_servers_but_for_what_is_ours() -> None:
         | Capability.PLUGIN_AUTH_LENENC_DATA
         | Capability.SECURE_CONNECTION
     )
-    assert ours.nonce != server.nonce
-    assert replace(ours, capabilities=server.capabilities, nonce=server.nonce, plugin=server.plugin) == server
+    assert replace(ours, capabilities=server.capabilities, plugin=server.plugin) == server
     assert ours.plugin == auth.CACHING_SHA2
+    assert make_greeting(server, relays=True).plugin == auth.NATIVE
 
 
 def test_neither_say_nor_proof_show_what_is_in_them() -> None:
@@ -407,7 +429,7 @@ def test_sha256_through_the_servers_key() -> None:
     assert talk.result == OK
 
 
-@pytest.mark.parametrize("plugin", [b"client_ed25519", b"mysql_clear_password", b"auth_gssapi_client", b"parsec"])
+@pytest.mark.parametrize("plugin", [b"auth_gssapi_client", b"parsec", b"authentication_webauthn_client"])
 def test_plugins_that_the_guard_does_not_have_are_named(plugin: bytes) -> None:
     talk = logging_in()
     talk.hear()
@@ -419,8 +441,59 @@ def test_plugins_that_the_guard_does_not_have_are_named(plugin: bytes) -> None:
 def test_more_factors_are_refused() -> None:
     talk = logging_in()
     talk.hear()
-    with pytest.raises(Refusal, match="multi-factor"):
+    with pytest.raises(Refusal, match=r"more than a password.*passthrough"):
         talk.say(b"\x02webauthn\x00challenge")
+
+
+def test_a_signature_is_one_of_the_whole_scramble() -> None:
+    # Seen: 32 bytes without a NUL behind them, and the last one may be any.
+    scramble = bytes(range(31)) + b"\0"
+    talk = logging_in(plugin=auth.NATIVE)
+    talk.hear()
+    talk.say(b"\xfeclient_ed25519\0" + scramble)
+    assert talk.hear() == auth.ed25519_response(b"secret", scramble)
+    talk.say(OK)
+    assert talk.result == OK
+
+
+#: What a server may say first for plugins that want the password itself. dialog begins with nothing, or a question.
+CLEAR_TEXT = [
+    b"mysql_clear_password\0" + SCRAMBLE + b"\0",
+    b"dialog\0",
+    b"dialog\0\x04Password: ",
+    b"dialog\0\x05PIN: ",
+]
+
+
+@pytest.mark.parametrize("switch", CLEAR_TEXT)
+def test_the_password_in_clear_text_is_for_private_links(switch: bytes) -> None:
+    talk = logging_in(private=True)
+    talk.hear()
+    talk.say(b"\xfe" + switch)
+    assert talk.hear() == b"secret\0"
+    talk.say(OK)
+    assert talk.result == OK
+    talk = logging_in()
+    talk.hear()
+    with pytest.raises(Refusal, match=r"clear text.*upstream\.tls\.mode"):
+        talk.say(b"\xfe" + switch)
+
+
+def test_what_else_pam_may_ask_only_a_client_can_answer() -> None:
+    talk = logging_in(private=True)
+    talk.hear()
+    with pytest.raises(Refusal, match="passthrough"):
+        talk.say(b"\xfedialog\0\x02Name: ")
+
+
+@pytest.mark.parametrize("question", [b"\x05Code: ", b"\x01\x05Code: "])
+def test_the_password_answers_one_question_only(question: bytes) -> None:
+    talk = logging_in(private=True)
+    talk.hear()
+    talk.say(b"\xfedialog\0")
+    assert talk.hear() == b"secret\0"
+    with pytest.raises(Refusal, match="passthrough"):
+        talk.say(question)
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x03", b"\xfe", b"\xff", b"\x01", b"\x01\x05"])
@@ -505,7 +578,7 @@ def converse(client: Talk[bytes], server: Talk[ClientLogin]) -> Proof:
     assert server.step is None
     client.say(OK)
     assert client.result == OK
-    return server.result.proof
+    return proof_of(server.result)
 
 
 PASSWORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
@@ -525,7 +598,7 @@ def test_our_two_dialogues_understand_each_other(
     greeting = replace(SERVER, plugin=plugin)
     passwords = knowing(learns=True) if known is None else knowing(learns=True, app=known)
     client = Talk(log_in(REQUEST, secret, greeting, tls=tls, private=private))
-    server = Talk(greet_client(greeting, passwords, private=private))
+    server = Talk(greet_client(greeting, passwords, private=private, requires_tls=False))
     assert converse(client, server) == Proof(secret, proven=True)
 
 
@@ -533,7 +606,7 @@ def test_our_two_dialogues_understand_each_other(
 def test_without_learning_only_the_known_password_is_proven(password: str, known: str, plugin: bytes) -> None:
     greeting = replace(SERVER, plugin=plugin)
     client = Talk(log_in(REQUEST, password.encode(), greeting, tls=False, private=False))
-    server = Talk(greet_client(greeting, knowing(app=known), private=False))
+    server = Talk(greet_client(greeting, knowing(app=known), private=False, requires_tls=False))
     proof = converse(client, server)
     assert proof.proven == (password == known)
     assert (proof.password == known.encode()) == (password == known)
@@ -594,17 +667,17 @@ def test_whatever_a_server_says_is_an_answer_or_a_documented_error(
 def test_whatever_a_client_says_it_gets_in_only_with_the_password(
     *, sayings: list[bytes], learns: bool, private: bool
 ) -> None:
-    talk = Talk(greet_client(SERVER, knowing(learns=learns, app="secret"), private=private))
+    talk = Talk(greet_client(SERVER, knowing(learns=learns, app="secret"), private=private, requires_tls=False))
     with suppress(MalformedPacket, Refusal):
         listen_to(talk, sayings)
         if talk.step is None and not learns:
-            assert talk.result.proof.proven == (talk.result.proof.password == b"secret")
+            assert proof_of(talk.result).proven == (proof_of(talk.result).password == b"secret")
 
 
 def test_capabilities_that_have_no_name_yet_are_handed_on_both_ways() -> None:
     unnamed = Capability(1 << 1 | 1 << 40)  # FOUND_ROWS, and one of MariaDB's to come
     server = Greeting(b"11.8", 1, bytes(range(1, 21)), Capability.SECURE_CONNECTION | unnamed, 45, 2, auth.NATIVE)
-    assert int(make_greeting(server).capabilities) & unnamed == unnamed
+    assert int(make_greeting(server, relays=False).capabilities) & unnamed == unnamed
     client = LoginRequest(unnamed, 0, 45, bytes(19), b"u", b"", None, None, None)
     assert int(upstream_request(client, server).capabilities) & unnamed == unnamed
 

@@ -112,7 +112,8 @@ def test_ssl_request_is_the_beginning_of_the_login_request_with_the_ssl_flag() -
     assert not LoginRequest.wants_tls(LOGIN[:32])
     encrypted = replace(request, capabilities=request.capabilities | Capability.SSL).build()
     assert encrypted.startswith(ssl_request)
-    assert not LoginRequest.wants_tls(encrypted)
+    with pytest.raises(MalformedPacket, match="goes on without it"):
+        LoginRequest.wants_tls(encrypted)
 
 
 @pytest.mark.parametrize(
@@ -397,6 +398,7 @@ def test_auth_switches_round_trip(switch: AuthSwitch) -> None:
 
 PARSERS: list[Parse] = [
     Greeting.parse,
+    LoginRequest.wants_tls,
     LoginRequest.parse,
     AuthSwitch.parse,
     Err.parse,
@@ -426,7 +428,6 @@ def test_whatever_comes_is_read_or_refused(payload: bytes, mutations: list[tuple
     for parse in PARSERS:
         with suppress(MalformedPacket):
             parse(payload)
-    LoginRequest.wants_tls(payload)
 
 
 @given(OKS_WITH_STATE.map(Ok.build), MUTATIONS)

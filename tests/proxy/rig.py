@@ -14,8 +14,10 @@ from protocol.handshake import Greeting
 from protocol.memory import SessionMemory
 from protocol.packets import Ok
 from proxy.link import Link
+from proxy.passwords import PasswordBook
+from proxy.reconnect import Reconnector
 from proxy.relay import TrioRelay
-from proxy.threads import Threads
+from proxy.shared import Shared
 from proxy.tls import UpstreamTls
 from proxy.upstream import Upstream
 from tests.servers.scripted import COLUMN, EOF, answer_own_question, packets
@@ -94,7 +96,15 @@ async def rigged(**sections: dict[str, str]) -> AsyncIterator[Rig]:
         for sock in (client, far):
             sock.setblocking(False)
         log = structlog.stdlib.get_logger()
-        upstream = Upstream(config, UpstreamTls(config.upstream.tls, config.upstream.address), {}, Threads(), log)
+        upstream = Upstream(
+            Shared(
+                config,
+                PasswordBook(config.auth),
+                UpstreamTls(config.upstream.tls, config.upstream.address),
+                Reconnector(1, 1),
+            ),
+            log,
+        )
         upstream.link = Link(link)
         upstream.capabilities = CAPABILITIES
         upstream.memory = SessionMemory(client_listens=True, multi_statements=False, keeps_definitions=False)

@@ -9,11 +9,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from config import TcpAddress, Tls
+from config import ListenTls, TcpAddress, Tls
 from protocol.errors import OutOfSync
 from proxy.errors import LinkLost
 from proxy.link import Link
-from proxy.tls import ClientTls, UpstreamTls
+from proxy.tls import ClientTls, UpstreamTls, make_certificate
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ async def test_bytes_from_before_the_handshake_do_not_pass_for_encrypted(
     peer.send(b"\x03DROP DATABASE")
     await link.receive()
     with pytest.raises(OutOfSync):
-        await ClientTls().accept(link)
+        await ClientTls(ListenTls(), make_certificate()).accept(link)
 
 
 async def test_hang_up_lets_the_peer_read_what_was_sent_last(
@@ -128,7 +128,7 @@ async def test_only_an_end_in_good_order_tells_what_has_arrived(*, is_encrypted:
     server = Link(theirs)
     if is_encrypted:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ClientTls().accept, server)
+            nursery.start_soon(ClientTls(ListenTls(), make_certificate()).accept, server)
             await UpstreamTls(Tls(), TcpAddress("127.0.0.1", 3306)).connect(client)
     await client.send(b"INSERT")
     await server.must_receive()
