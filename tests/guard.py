@@ -22,19 +22,30 @@ EVENT_SECONDS = 30.0
 class Guard:
     """`python -m proxy run` in front of `upstream`, at `port` (0: a free one) and a unix socket (`socket_path`).
 
-    `config` is merged into the configuration file, section by section. Its log is JSON, and read as it comes. `prefix`
-    is a command that becomes the one behind it.
+    `listen` are entries of the configuration in the place of the one for `port`. `config` is merged into the
+    configuration file, section by section. Its log is JSON, and read as it comes. `prefix` is a command that becomes
+    the one behind it.
     """
 
     host = "127.0.0.1"
 
     def __init__(
-        self, upstream: str, /, *, port: int = 0, prefix: Sequence[str] = (), **config: Mapping[str, Any]
+        self,
+        upstream: str,
+        /,
+        *,
+        port: int = 0,
+        listen: Sequence[Mapping[str, Any]] = (),
+        prefix: Sequence[str] = (),
+        **config: Mapping[str, Any],
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="stillhere-guard-")
         self.socket_path = Path(self._directory.name, "guard.sock")
         sections: dict[str, Any] = {
-            "listen": [{"address": f"{self.host}:{port}"}, {"address": f"unix:{self.socket_path}"}],
+            "listen": [
+                *(map(dict, listen) if listen else [{"address": f"{self.host}:{port}"}]),
+                {"address": f"unix:{self.socket_path}"},
+            ],
             "upstream": {"address": upstream},
             "log": {"level": "debug", "format": "json"},
         }
@@ -47,12 +58,13 @@ class Guard:
         self._log_read = 0  # bytes of the log that have become events
         self._waited_for = 0  # events up to here are behind those that were waited for
         self.process = spawn([*prefix, sys.executable, "-m", "proxy", "run", str(file)], self._log)
-        self.port = 0
+        #: Where it listens on TCP, in the order of the configuration.
+        self.ports: list[int] = []
         try:
             for _ in sections["listen"]:
                 address = self.wait_for("listening", seconds=START_SECONDS)["address"]
                 if not address.startswith("unix:"):
-                    self.port = int(address.rpartition(":")[2])
+                    self.ports.append(int(address.rpartition(":")[2]))
         except BaseException:
             self.close()
             raise
@@ -62,6 +74,11 @@ class Guard:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    @property
+    def port(self) -> int:
+        """Return the first port that it listens at."""
+        return self.ports[0]
 
     def connect(self, user: str = "root", password: str = "", **kwargs: Any) -> Connection:
         """Return a new PyMySQL connection through the guard, over TCP."""
