@@ -2,6 +2,7 @@
 
 from config.address import Address, TcpAddress, UnixAddress, parse_address
 from config.diagnostics import ConfigError, InvalidValue, Problem
+from config.exposure import is_exposed
 from config.loading import Override, load
 from config.quantities import parse_duration, parse_size
 from config.schema import (
@@ -49,6 +50,7 @@ __all__ = [
     "UnixAddress",
     "Upstream",
     "User",
+    "is_exposed",
     "load",
     "parse_address",
     "parse_duration",

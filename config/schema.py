@@ -195,6 +195,8 @@ class User(Section):
 
     user: str
     password: SecretStr
+    #: The configuration file itself holds the password.
+    is_written: bool = False
 
     @classmethod
     def keys(cls) -> list[str]:
@@ -208,7 +210,8 @@ class User(Section):
             return written
         entry = UserEntry.model_validate(written)
         passwords = (entry.password, entry.password_env, entry.password_file)
-        return {"user": entry.user, "password": next(password for password in passwords if password is not None)}
+        password = next(password for password in passwords if password is not None)
+        return {"user": entry.user, "password": password, "is_written": entry.password is not None}
 
 
 class Auth(Section):

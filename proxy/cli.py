@@ -5,13 +5,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
+import structlog
 import trio
 from rich.console import Console
 from rich.text import Text
 
-from config import AuthMode, Config, ConfigError, LogFormat, LogLevel, Override, UnixAddress, load
+from config import AuthMode, Config, ConfigError, LogFormat, LogLevel, Override, UnixAddress, is_exposed, load
 from proxy import logs
 from proxy.errors import StartError
+
+_EXPOSED = "it holds passwords, and everybody on this machine can read it"
+_EXPOSED_HINT = "chmod o-r, or move them to password_file or password_env"
 
 CONFIG_FILE = click.Path(path_type=Path)
 
@@ -57,6 +61,8 @@ def run(
     )
     config = _load(config_file, (flag for flag in flags if flag.value is not None))
     logs.configure(config.log)
+    if config_file is not None and is_exposed(config_file, config):
+        structlog.stdlib.get_logger().warning(_EXPOSED, file=str(config_file), hint=_EXPOSED_HINT)
     # Here, so that `check` and `--help` do not load the whole proxy.
     from proxy import app  # noqa: PLC0415
 
@@ -75,7 +81,10 @@ def check(config_file: Path) -> None:
     Files and environment variables that it names are read, so check it where it will be used.
     """
     config = _load(config_file)
-    click.echo(f"{click.format_filename(config_file)} is valid")
+    name = click.format_filename(config_file)
+    click.echo(f"{name} is valid")
+    if is_exposed(config_file, config):
+        click.echo(f"{name}: warning: {_EXPOSED} ({_EXPOSED_HINT})", err=True)
     click.echo(f"  listen    {', '.join(str(listen.address) for listen in config.listen)}")
     click.echo(f"  upstream  {_upstream(config)}")
     users = ", ".join(user.user for user in config.auth.users)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 from pydantic import SecretStr, ValidationError
 
 from config import AuthMode, Config, LogFormat, LogLevel, TcpAddress, TlsMode, UnixAddress, User
@@ -85,6 +86,16 @@ def test_a_configuration_cannot_be_changed(load_text: Load) -> None:
         ("listen: [{}]", "listen[0].address", "missing"),
         ("listen: [a:1]", "listen[0]", "must be a mapping of keys to values, not text"),
         ("auth: {users: [{user: a, password: p}]}", "auth.users", "no effect with mode learn"),
+        (
+            "auth: {mode: passthrough, users: [{user: a, password: p}]}",
+            "auth.users",
+            "no effect with mode passthrough",
+        ),
+        ("listen: [{address: a, tls: {require: maybe}}]", "listen[0].tls.require", "valid boolean"),
+        ("listen: [{address: unix:/s, tls: {require: true}}]", "listen[0].tls.require", "TCP only"),
+        ("listen: [{address: a, tls: {cert: /no/such}}]", "listen[0].tls.cert", "cannot be read"),
+        ("listen: [{address: a, tls: {cert: /}}]", "listen[0].tls.cert", "not a regular file"),
+        ("listen: [{address: a, tls: {key: /no/such}}]", "listen[0].tls.key", "key to no certificate"),
         ("auth: {mode: users}", "auth.mode", "at least one entry"),
         ("auth: {mode: users, users: []}", "auth.mode", "at least one entry"),
         ("auth: {mode: users, users: [{user: a}]}", "auth.users[0]", "no password"),
@@ -202,3 +213,56 @@ def test_the_schema_can_be_used_without_a_file() -> None:
     user = User(user="app", password=SecretStr("pw"))
     config = Config.model_validate({"upstream": {"address": "db:1"}, "auth": {"mode": "users", "users": [user]}})
     assert config.auth.users == (user,)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> dict[str, Path]:
+    """Give the files of a certificate, of its key, of both, of another key, and of the key with a password."""
+    ca = trustme.CA()
+    issued, other = ca.issue_cert("db"), ca.issue_cert("db")
+    files = {name: tmp_path / f"{name}.pem" for name in ("cert", "key", "both", "other", "locked")}
+    issued.cert_chain_pems[0].write_to_path(files["cert"])
+    issued.private_key_pem.write_to_path(files["key"])
+    issued.private_key_and_cert_chain_pem.write_to_path(files["both"])
+    other.private_key_pem.write_to_path(files["other"])
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    files["locked"].write_bytes(locked)
+    return files
+
+
+SECTIONS = {
+    "upstream.tls": "upstream: {{address: db, tls: {{{}}}}}",
+    "listen[0].tls": UPSTREAM.replace("{", "{{").replace("}", "}}") + "listen: [{{address: a, tls: {{{}}}}}]",
+}
+
+
+@pytest.mark.parametrize("section", sorted(SECTIONS))
+def test_certificates_with_their_keys(section: str, pair: dict[str, Path], load_text: Load, refuse: Refuse) -> None:
+    for written in ("cert: {cert}, key: {key}", "cert: {both}"):
+        load_text(SECTIONS[section].format(written.format(**pair)))
+    for written, key, message in (
+        ("cert: {cert}, key: {other}", "key", "not the key to this certificate"),
+        ("cert: {cert}", "cert", "holds no certificate and key"),
+        ("cert: {key}, key: {key}", "cert", "holds no certificate and key"),
+        ("cert: {cert}, key: {locked}", "key", "has a password"),
+        ("cert: {cert}, key: {cert}", "cert", "holds no certificate and key"),
+    ):
+        (problem,) = refuse(SECTIONS[section].format(written.format(**pair)))
+        assert problem.path == f"{section}.{key}"
+        assert message in problem.message
+
+
+def test_a_check_of_certificates_that_clients_could_go_around(ca_file: Path, refuse: Refuse) -> None:
+    (problem,) = refuse(UPSTREAM + f"listen: [{{address: a, tls: {{ca: {ca_file}}}}}]")
+    assert problem.path == "listen[0].tls.ca"
+    assert "require: true" in str(problem.hint)
+
+
+def test_a_certificate_that_nobody_would_see(pair: dict[str, Path], refuse: Refuse) -> None:
+    (problem,) = refuse(f"upstream: {{address: db, tls: {{mode: disabled, cert: {pair['both']}}}}}")
+    assert (problem.path, problem.message) == ("upstream.tls.cert", "has no effect with mode disabled")

@@ -71,6 +71,28 @@ def test_check_names_the_users_and_not_their_passwords(config_file: Path) -> Non
     assert result.stdout.splitlines()[2:] == ["  upstream  unix:/s", "  auth      users: app"]
 
 
+@pytest.mark.parametrize(
+    ("user", "mode", "is_exposed"),
+    [
+        ("{user: app, password: hunter2}", 0o644, True),
+        ("{user: app, password: hunter2}", 0o640, False),
+        ("{user: app, password_env: HOME}", 0o644, False),
+    ],
+)
+def test_passwords_that_everybody_can_read(
+    user: str, mode: int, *, is_exposed: bool, config_file: Path, started: list[Config]
+) -> None:
+    config_file.write_text(f"upstream: {{address: db}}\nauth: {{mode: users, users: [{user}]}}")
+    config_file.chmod(mode)
+    for command in ("check", "run"):
+        result = invoke(command, config_file)
+        assert result.exit_code == 0
+        assert ("everybody on this machine can read it" in result.stderr) == is_exposed
+        assert str(config_file) in result.stderr or not is_exposed
+        assert "hunter2" not in result.output
+    assert len(started) == 1
+
+
 @pytest.mark.parametrize("command", ["check", "run"])
 def test_problems_are_listed_on_stderr_one_a_line(command: str, config_file: Path) -> None:
     config_file.write_text(BAD)
