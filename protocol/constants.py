@@ -135,6 +135,8 @@ class ErrorCode(IntEnum):
     NEED_REPREPARE = 1615
     READ_ONLY_TRANSACTION = 1792
     CONNECTION_KILLED = 1927
+    #: A client's own code, which MySQL Router hands out when the server behind it cannot be reached.
+    CANNOT_CONNECT = 2003
     SERVER_OFFLINE_MODE = 3032
     SECURE_TRANSPORT_REQUIRED = 3159
     SESSION_WAS_KILLED = 3169

@@ -94,6 +94,8 @@ class SessionTracker:
     def __init__(self, *, client_listens: bool) -> None:
         """``client_listens`` says whether the client negotiated CLIENT_SESSION_TRACK."""
         self._client_listens = client_listens
+        #: The statement with which the guard has asked for its reports.
+        self.own_watch = b""
         self.reset()
 
     def reset(self) -> None:

@@ -30,7 +30,7 @@ WatchLists = dict[bytes, tuple[str, ...]]
 
 
 #: Runs statements of the guard's own and gives what each of them brings; raises LinkLost.
-Ask: TypeAlias = Callable[[Sequence[str]], Awaitable[list[ResultSet | ServerError]]]
+Ask: TypeAlias = Callable[[Sequence[str | bytes]], Awaitable[list[ResultSet | ServerError]]]
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Introduction:
         tracked = self._memory.tracked
         changed = dict(tracked.variables)
         names = await self._names()
+        tracked.own_watch = watch_statement(names).encode()
         isolation = "tx_isolation" if is_mariadb(self._version) else "transaction_isolation"
         limits, own, level, _, watched = await self._ask(
             (
@@ -79,7 +80,7 @@ class Introduction:
                 OWN_REPORTS_STATEMENT,
                 f"SELECT @@SESSION.{isolation}",
                 _FORGET_FOUND_ROWS_STATEMENT,
-                watch_statement(names),
+                tracked.own_watch,
             )
         )
         tracked.variables = changed
@@ -101,7 +102,7 @@ class Introduction:
         """Have the server report again what a client has told it not to. Raises LinkLost."""
         tracked = self._memory.tracked
         changed = dict(tracked.variables)
-        (watched,) = await self._ask((watch_statement(await self._names()),))
+        (watched,) = await self._ask((tracked.own_watch,))
         tracked.watches_again(changed)
         if isinstance(watched, ServerError):
             self._memory.hold(_UNWATCHED)

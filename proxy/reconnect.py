@@ -32,6 +32,7 @@ _TEMPORARY = frozenset(
         ErrorCode.TOO_MANY_USER_CONNECTIONS,
         ErrorCode.USER_LIMIT_REACHED,
         ErrorCode.SERVER_OFFLINE_MODE,
+        ErrorCode.CANNOT_CONNECT,
     }
 )
 

@@ -41,6 +41,9 @@ _QUIET_SECONDS = 0.1
 #: How the characteristics of a transaction are reported that has not begun yet.
 _PENDING = "SET TRANSACTION"
 
+#: How the versions end that MySQL Router gives in its greetings.
+_ROUTER = b"-router"
+
 #: What ROW_COUNT() can be made to be again.
 _RESTORABLE_ROW_COUNTS = (0, -1)
 
@@ -299,14 +302,19 @@ class Upstream:
         Raises:
             LinkLost: the link cannot be used any more.
         """
-        for code, _ in commands:
-            self.reader.expect_reply(code, note=Explained())
+        # MySQL Router loses count of the packets where it is sent several commands at once.
+        together = [commands] if _ROUTER not in self.greeting.version else [(command,) for command in commands]
         self.asked_at = trio.current_time()
+        replies = b""
         try:
-            await self.link.send(b"".join(packet for _, packet in commands))
-            return await self._all_replies()
+            for batch in together:
+                for code, _ in batch:
+                    self.reader.expect_reply(code, note=Explained())
+                await self.link.send(b"".join(packet for _, packet in batch))
+                replies += await self._all_replies()
         finally:
             self.tracker.abandon()  # Where something is still owed, it is not the client who waits for it.
+        return replies
 
     async def _all_replies(self) -> bytes:
         replies = b""
@@ -416,8 +424,11 @@ class Upstream:
         if self._login is None or self._login.proof is None:
             self.memory.hold(Hold(HoldKind.PASSTHROUGH))
         await self._begin_link(ok)
-        shown = self.memory.tracked.note(ok.state) if ok.state else b""
-        self.memory.tracked.has_changed = False
+        tracked = self.memory.tracked
+        shown = tracked.note(ok.state) if ok.state else b""
+        tracked.has_changed = False
+        if not tracked.schema and self._login is not None:
+            tracked.schema = self._login.request.schema or b""  # MySQL Router leaves it out of what the server says
         return Ok(ok.header, ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings, ok.info, shown).build()
 
     async def _begin_link(self, ok: Ok) -> None:

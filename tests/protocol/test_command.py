@@ -12,6 +12,7 @@ from protocol.errors import OutOfSync
 from protocol.notes import Executing
 from protocol.reply import ReplyKind, Stage
 from protocol.resultset import payloads
+from protocol.session_track import watch_statement
 from tests.protocol.transcripts import (
     ERR,
     EXECUTE,
@@ -618,6 +619,15 @@ def test_a_client_that_chooses_what_is_reported_is_held() -> None:
         wire = Wire()
         wire.client_asks(command)
         assert [hold.name for hold in wire.memory.holds] == ["SET session_track_system_variables"]
+
+
+def test_a_guard_in_front_of_this_one_asks_for_the_same_reports() -> None:
+    wire = Wire()
+    wire.memory.tracked.own_watch = watch_statement(["autocommit"]).encode()
+    wire.client_asks(b"\x03" + watch_statement(["autocommit"]).encode())
+    assert wire.memory.holds == []
+    wire.client_asks(b"\x03" + watch_statement([]).encode())
+    assert [hold.name for hold in wire.memory.holds] == ["SET session_track_system_variables"]
 
 
 def test_types_do_not_make_a_command_too_large() -> None:
