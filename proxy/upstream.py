@@ -1,7 +1,6 @@
 """The session's place for a link to the server: connect, log in, prepare, probe, discard."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import trio
 from structlog.stdlib import BoundLogger
@@ -10,24 +9,22 @@ from protocol.command import CommandReader
 from protocol.constants import ERR_BYTE, HEADER_LENGTH, Capability, CommandCode, ErrorCode
 from protocol.errors import MalformedPacket, ProtocolError, Refusal, ServerError
 from protocol.framing import build_packet
-from protocol.handshake import ChangeUser, Greeting, LoginRequest
+from protocol.handshake import ChangeUser, Greeting
 from protocol.holds import Hold, HoldKind
 from protocol.login import ClientLogin, Proof
 from protocol.memory import SessionMemory
 from protocol.notes import Explained
 from protocol.packets import Ok
-from protocol.passthrough import PassedLogin
 from protocol.prepared import PreparedStatement
 from protocol.reply import ReplyTracker, Stage
 from protocol.resultset import ResultSet, build_query, parse_results
-from protocol.server_login import change_user, changed_login, hand_on, log_in, upstream_request
 from proxy.dialing import dial
 from proxy.dialogue import Conversation
 from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
+from proxy.identity import Identity
 from proxy.introduction import UNKNOWN_LIMITS, Introduction
 from proxy.keepalive import KeepaliveClock, in_transaction, probe_command
 from proxy.link import Link
-from proxy.passthrough import pass_on
 from proxy.shared import Shared
 
 #: The replies to the guard's own statements are small; the largest have the columns of prepared statements.
@@ -57,7 +54,7 @@ class Upstream:
     tracker: ReplyTracker
     reader: CommandReader
     clock: KeepaliveClock
-
+    identity: Identity
     memory: SessionMemory
 
     def __init__(self, shared: Shared, log: BoundLogger) -> None:
@@ -73,12 +70,10 @@ class Upstream:
         self.log = log
         #: The id by which the client knows the session's thread.
         self.known_thread = 0
+        self._shared = shared
         self._config = shared.config
-        self._tls = shared.upstream_tls
-        self._passwords = shared.passwords
         self._watch_lists = shared.watch_lists
         self._threads = shared.threads
-        self._login: ClientLogin | None = None
         #: The client has reset its session since it logged in.
         self._is_reset = False
 
@@ -121,9 +116,8 @@ class Upstream:
             Refusal: the guard cannot log in to this account.
             LinkLost: the client's link ended.
         """
-        request = upstream_request(login.request, self.greeting)
-        self.capabilities = request.capabilities & self.greeting.capabilities
-        self._login = ClientLogin(request, login.proof)
+        identity = self.identity = Identity(login, self._shared)
+        self.capabilities = identity.capabilities(self.greeting)
         self.memory = SessionMemory(
             client_listens=bool(login.request.capabilities & Capability.SESSION_TRACK),
             multi_statements=bool(self.capabilities & Capability.MULTI_STATEMENTS),
@@ -132,10 +126,7 @@ class Upstream:
             ),
         )
         try:
-            if login.proof is None:
-                ok = await self.begin_session(await self._pass_login_on(request, client))
-            else:
-                ok = await self.begin_session(await self._log_in(request, login.proof.password))
+            ok = await self.begin_session(await identity.log_in(self.link, self.greeting, client))
         except (LinkLost, ProtocolError) as error:
             if isinstance(error, LinkLost) and error.link is not self.link:
                 raise
@@ -151,34 +142,22 @@ class Upstream:
             UpstreamUnavailable: the server cannot be talked to.
             SessionOver: this server cannot have the session.
         """
-        if self._login is None or self._login.proof is None:
-            raise SessionOver("it had not begun with a password that the guard knows")
-        user, own = self._login.request.user, self._login.proof.password
-        refused: Exception = SessionOver("the server does not accept its password any more")
-        for password in self._passwords.to_try(user, own):
+        *others, last = self.identity.passwords()
+        for password in others:
             try:
-                await self._reconnect_with(password, self._login.request)
+                return await self._reconnect_with(password)
             except ServerError as error:
                 if error.code != ErrorCode.ACCESS_DENIED:
                     raise
-                self._passwords.note_refused(user, password)
-                refused = error
-            else:
-                self._login = replace(self._login, proof=Proof(password, proven=True))
-                return
-        raise refused
+        return await self._reconnect_with(last)
 
-    async def _reconnect_with(self, password: bytes, login: LoginRequest) -> None:
-        """Do :meth:`reconnect` with this password."""
+    async def _reconnect_with(self, password: bytes) -> None:
         await self.connect()
         self._threads.move(self.known_thread, self.greeting.thread_id)
-        request = upstream_request(login, self.greeting)
-        if request.capabilities & self.greeting.capabilities != self.capabilities:
+        if self.identity.capabilities(self.greeting) != self.capabilities:
             raise SessionOver("the server behind the address has other capabilities now")
-        # Without a schema: that one may take a role, and comes with the rest of what is restored.
-        capabilities = int(request.capabilities) & ~int(Capability.CONNECT_WITH_DB)
         try:
-            ok = await self._log_in(replace(request, capabilities=Capability(capabilities), schema=None), password)
+            ok = await self.identity.log_in_again(self.link, self.greeting, password)
             self.memory.begin_link()
             await self._begin_link(Ok.parse(ok))
             if self._is_reset:
@@ -196,29 +175,6 @@ class Upstream:
         tracked.variables, tracked.schema = variables, schema
         await self._begin_link(Ok.parse(reply[HEADER_LENGTH:]))
 
-    async def _log_in(self, request: LoginRequest, password: bytes) -> bytes:
-        """Log in on the new link; return the payload of the server's OK packet."""
-        dialogue = log_in(
-            request, password, self.greeting, tls=self._tls.is_wanted(self.greeting), private=self.link.is_private
-        )
-        return await Conversation(self.link, 1, encrypt=self._tls.connect).run(dialogue)
-
-    async def _pass_login_on(self, request: LoginRequest, client: Conversation) -> bytes:
-        """Have the client log in on the new link itself; return the payload of the server's OK packet.
-
-        Unless the configuration demands it, the link is encrypted only if the client's is: see :class:`PassedLogin`.
-        """
-        tls = self._tls.is_wanted(self.greeting) and (client.is_private or self._tls.is_demanded)
-        login = PassedLogin(
-            knows_plugins=request.plugin is not None,
-            client_private=client.is_private,
-            server_private=tls or self.link.is_private,
-        )
-        login.check_request(request)
-        server = Conversation(self.link, 1, encrypt=self._tls.connect)
-        await server.run(hand_on(request, tls=tls))
-        return await pass_on(client, server, login)
-
     async def change_user(self, request: ChangeUser, proof: Proof | None, client: Conversation) -> bytes:
         """Log in anew on the open link; return the payload of the server's OK packet, as the client should see it.
 
@@ -229,23 +185,10 @@ class Upstream:
             Refusal: the guard cannot log in to this account.
             LinkLost: one of the links cannot be used any more.
         """
-        server = Conversation(self.link, 0)
         try:
-            if proof is None:
-                await server.say(request.build(self.capabilities))
-                login = PassedLogin(
-                    knows_plugins=request.plugin is not None,
-                    client_private=client.is_private,
-                    server_private=self.link.is_private,
-                )
-                payload = await pass_on(client, server, login)
-            else:
-                dialogue = change_user(request, self.capabilities, proof.password, private=self.link.is_private)
-                payload = await server.run(dialogue)
+            payload = await self.identity.change_user(self.link, self.capabilities, request, proof, client)
         except ProtocolError as error:
             raise self.broken(error) from error
-        if self._login is not None:
-            self._login = ClientLogin(changed_login(self._login.request, request), proof)
         self._is_reset = False
         shown = await self.begin_session(payload)
         if request.charset is not None and request.charset > _LARGEST_LOGIN_CHARSET:
@@ -421,14 +364,14 @@ class Upstream:
         """Set up what is known about a session that has just begun with this OK packet; return it for the client."""
         ok = Ok.parse(ok_payload)
         self.memory.reset()
-        if self._login is None or self._login.proof is None:
+        if not self.identity.can_return:
             self.memory.hold(Hold(HoldKind.PASSTHROUGH))
         await self._begin_link(ok)
         tracked = self.memory.tracked
         shown = tracked.note(ok.state) if ok.state else b""
         tracked.has_changed = False
-        if not tracked.schema and self._login is not None:
-            tracked.schema = self._login.request.schema or b""  # MySQL Router leaves it out of what the server says
+        if not tracked.schema:
+            tracked.schema = self.identity.schema  # MySQL Router leaves it out of what the server says
         return Ok(ok.header, ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings, ok.info, shown).build()
 
     async def _begin_link(self, ok: Ok) -> None:

@@ -10,9 +10,11 @@ import trio
 from config import Config
 from protocol.constants import Capability
 from protocol.framing import build_packet
-from protocol.handshake import Greeting
+from protocol.handshake import Greeting, LoginRequest
+from protocol.login import ClientLogin, Proof
 from protocol.memory import SessionMemory
 from protocol.packets import Ok
+from proxy.identity import Identity
 from proxy.link import Link
 from proxy.passwords import PasswordBook
 from proxy.reconnect import Reconnector
@@ -96,15 +98,15 @@ async def rigged(**sections: dict[str, str]) -> AsyncIterator[Rig]:
         for sock in (client, far):
             sock.setblocking(False)
         log = structlog.stdlib.get_logger()
-        upstream = Upstream(
-            Shared(
-                config,
-                PasswordBook(config.auth),
-                UpstreamTls(config.upstream.tls, config.upstream.address),
-                Reconnector(1, 1),
-            ),
-            log,
+        shared = Shared(
+            config,
+            PasswordBook(config.auth),
+            UpstreamTls(config.upstream.tls, config.upstream.address),
+            Reconnector(1, 1),
         )
+        upstream = Upstream(shared, log)
+        request = LoginRequest(CAPABILITIES, 1 << 24, 45, bytes(19), b"app", b"", None, b"", None)
+        upstream.identity = Identity(ClientLogin(request, Proof(b"", proven=True)), shared)
         upstream.link = Link(link)
         upstream.capabilities = CAPABILITIES
         upstream.memory = SessionMemory(client_listens=True, multi_statements=False, keeps_definitions=False)
