@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 CONNECTOR_C = Path(sys.prefix, "mysql-connector-c")
 CONNECTOR_J = Path("/usr/share/java/mariadb-java-client.jar")
 GO_PATH = Path("/usr/share/gocode")
-HOW = "(`make drivers` installs it)"
+MISSING = "is missing (`make drivers` installs it)"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Account:
 class Driver:
     """`command` comes before the account's arguments, `options` behind them.
 
-    `lacking` tells what is missing on this machine, if anything is. `auth` is the guard's mode that it needs. Who
+    `lacking` tells why it cannot run on this machine, if so. `auth` is the guard's mode that it needs. Who
     `knows_the_limit` asks the server for it, and refuses by itself what is larger.
     """
 
@@ -59,14 +59,14 @@ class Driver:
 
 def _python(script: str, *options: str, package: str = "") -> Driver:
     def lacking() -> str | None:
-        return None if find_spec(package or script) else f"the Python package {package or script} {HOW}"
+        return None if find_spec(package or script) else f"the Python package {package or script} {MISSING}"
 
     return Driver((sys.executable, "-m", f"tests.drivers.python.{script}"), lacking, options)
 
 
 def _connector_with_c() -> Driver:
     def lacking() -> str | None:
-        return None if CONNECTOR_C.is_dir() else f"a mysql-connector-python whose C library runs here {HOW}"
+        return None if CONNECTOR_C.is_dir() else f"a mysql-connector-python whose C library runs here {MISSING}"
 
     pure = _python("mysql_connector", "c", package="mysql.connector")
     return replace(pure, command=("env", f"PYTHONPATH={CONNECTOR_C}", *pure.command), lacking=lacking)
@@ -75,8 +75,8 @@ def _connector_with_c() -> Driver:
 def _node(script: str, auth: str = "learn") -> Driver:
     def lacking() -> str | None:
         if not find_program("node"):
-            return f"node {HOW}"
-        return None if (HERE / "node/node_modules" / script).is_dir() else f"the Node package {script} {HOW}"
+            return f"node {MISSING}"
+        return None if (HERE / "node/node_modules" / script).is_dir() else f"the Node package {script} {MISSING}"
 
     return Driver(("node", str(HERE / f"node/{script}.js")), lacking, auth=auth)
 
@@ -85,7 +85,7 @@ def _php(script: str, extension: str) -> Driver:
     @cache
     def lacking() -> str | None:
         is_loaded = _succeeds("php", "-r", f"exit((int) !extension_loaded('{extension}'));")
-        return None if is_loaded else f"PHP's {extension} {HOW}"
+        return None if is_loaded else f"PHP's {extension} {MISSING}"
 
     with_asserts = ("php", "-d", "zend.assertions=1", "-d", "display_errors=stderr")
     return Driver((*with_asserts, str(HERE / f"php/{script}.php")), lacking)
@@ -94,7 +94,7 @@ def _php(script: str, extension: str) -> Driver:
 def _perl(module: str) -> Driver:
     @cache
     def lacking() -> str | None:
-        return None if _succeeds("perl", f"-MDBD::{module}", "-e", "1") else f"Perl's DBD::{module} {HOW}"
+        return None if _succeeds("perl", f"-MDBD::{module}", "-e", "1") else f"Perl's DBD::{module} {MISSING}"
 
     return Driver(("perl", str(HERE / "perl/dbd.pl")), lacking, (module,))
 
@@ -102,7 +102,7 @@ def _perl(module: str) -> Driver:
 def _ruby(script: str) -> Driver:
     @cache
     def lacking() -> str | None:
-        return None if _succeeds("ruby", "-r", script, "-e", "") else f"Ruby's {script} {HOW}"
+        return None if _succeeds("ruby", "-r", script, "-e", "") else f"Ruby's {script} {MISSING}"
 
     return Driver(("ruby", str(HERE / f"ruby/{script}.rb")), lacking)
 
@@ -110,8 +110,8 @@ def _ruby(script: str) -> Driver:
 def _go(package: str) -> Driver:
     def lacking() -> str | None:
         if not find_program("go"):
-            return f"go {HOW}"
-        return None if (GO_PATH / "src" / package).is_dir() else f"Go's {package} {HOW}"
+            return f"go {MISSING}"
+        return None if (GO_PATH / "src" / package).is_dir() else f"Go's {package} {MISSING}"
 
     as_packaged = ("env", "GO111MODULE=off", f"GOPATH={GO_PATH}")
     return Driver((*as_packaged, "go", "run", str(HERE / "go/driver.go")), lacking)
@@ -120,8 +120,8 @@ def _go(package: str) -> Driver:
 def _java(script: str) -> Driver:
     def lacking() -> str | None:
         if not find_program("javac"):
-            return f"a Java that compiles {HOW}"
-        return None if CONNECTOR_J.exists() else f"{CONNECTOR_J} {HOW}"
+            return f"a Java that compiles {MISSING}"
+        return None if CONNECTOR_J.exists() else f"{CONNECTOR_J} {MISSING}"
 
     program = ("java", "-cp", str(CONNECTOR_J), str(HERE / f"java/{script}.java"))
     return Driver(program, lacking, knows_the_limit=True)

@@ -25,7 +25,7 @@ USERS = [{"user": name, "password": PASSWORD} for name, driver in DRIVERS.items(
 def test_can_be_tried_here(name: str) -> None:
     """Skips, so that no driver is left out below without a word."""
     if lacking := DRIVERS[name].lacking():
-        pytest.skip(f"this machine lacks {lacking}")
+        pytest.skip(f"cannot be tried here: {lacking}")
 
 
 def test_drivers_do_not_notice_a_crash(

@@ -34,7 +34,7 @@ def run(*command: str, path: Path | None = None) -> tuple[int, str]:
 def test_who_does_not_ask_for_a_key_by_itself(account: Account, tmp_path: Path, name: str, option: str) -> None:
     driver = DRIVERS[name]
     if lacking := driver.lacking():
-        pytest.skip(f"this machine lacks {lacking}")
+        pytest.skip(f"cannot be tried here: {lacking}")
     script = Path(driver.command[-1])
     shutil.copytree(
         script.parent, tmp_path, dirs_exist_ok=True, symlinks=True, ignore=shutil.ignore_patterns("node_modules")
@@ -71,7 +71,7 @@ def test_the_command_line_of_mysql_without_tls(account: Account) -> None:
 )
 def test_mysql_connector_without_tls(account: Account, name: str, use_pure: bool, message: str) -> None:  # noqa: FBT001 - a parameter of pytest's
     if lacking := DRIVERS[name].lacking():
-        pytest.skip(f"this machine lacks {lacking}")
+        pytest.skip(f"cannot be tried here: {lacking}")
     login = account.login | {"ssl_disabled": True, "use_pure": use_pure}
     program = f"import mysql.connector; mysql.connector.connect(**{login})"
     status, said = run(sys.executable, "-c", program, path=None if use_pure else CONNECTOR_C)
