@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 4
 
-.PHONY: help demo run test check lint fuzz chaos bench bench-framing bench-overhead bench-storm venv mariadb mysql peers clean
+.PHONY: help demo run test check lint fuzz chaos bench bench-framing bench-overhead bench-storm venv mariadb mysql drivers peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -19,7 +19,7 @@ run: venv  ## start the guard in front of your own server: make run UPSTREAM=hos
 	@test -n "$(UPSTREAM)" || { echo "usage: make run UPSTREAM=host:3306" >&2; exit 1; }
 	@$(BIN)/stillhere run --upstream $(UPSTREAM)
 
-test: venv mariadb mysql  ## run all tests, against a real MariaDB and a real MySQL 9
+test: venv mariadb mysql drivers  ## run all tests, against a real MariaDB and a real MySQL 9
 	$(BIN)/pytest -n $(WORKERS)
 
 check: lint test  ## what CI runs
@@ -66,5 +66,9 @@ mariadb:
 mysql:
 	@tests/servers/install_mysql.sh || true
 
+# What cannot be had is named, by the tests too, which skip it.
+drivers: venv  ## install the drivers that are tested: Python, Node, PHP, Perl, Ruby, Java, Go
+	@tests/drivers/install.sh $(VENV)
+
 clean:  ## remove the virtual environment and what tools have left
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) tests/drivers/node/node_modules build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -104,7 +104,10 @@ def prove_password(
     """Let a client prove that it knows its password.
 
     ``response`` is what it has answered to ``nonce`` as caching_sha2_password; without a nonce it is asked anew.
-    Raises MalformedPacket where the client's answers make no sense.
+
+    Raises:
+        MalformedPacket: the client's answers make no sense.
+        Refusal: the client gives its password away.
     """
     if nonce is None:
         nonce = auth.make_nonce()
@@ -124,8 +127,14 @@ def prove_password(
         return Proof(passwords.key.decrypt((yield Hear()), nonce), proven=True)
     if private:
         return Proof(answer.removesuffix(b"\0"), proven=True)
-    # In clear text on a link that others can listen to: a server would not have it either.
-    return _unproven(response, passwords)
+    # A server would not have it either.
+    raise Refusal(
+        ErrorCode.ACCESS_DENIED,
+        "28000",
+        f"stillhere: access denied for user '{user.decode(errors='replace')}': the client has sent its password in "
+        "clear text over a link that is not encrypted, and it was not read. Switch on TLS in the client, or use a unix "
+        "socket",
+    )
 
 
 def prove_password_natively(user: bytes, response: bytes, nonce: bytes, passwords: Passwords) -> Proof | None:

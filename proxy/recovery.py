@@ -70,6 +70,9 @@ class Recovery:
             SessionOver: the session cannot go on. The client has been told, where it could be.
             LinkLost, ProtocolError: the client's link ended, or the client broke the protocol.
         """
+        if self._upstream.tracker.stage is Stage.TUNNEL and lost.end is LinkEnd.CLOSED:
+            # So ends a binary log that was asked for up to its end: the server hangs up behind it.
+            raise SessionOver("the server has ended the stream")
         started = trio.current_time()
         incident = Incident(self._evidence(lost))
         is_over = True

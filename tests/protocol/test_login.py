@@ -183,9 +183,9 @@ def test_clear_text_on_an_open_link_is_not_taken() -> None:
     talk = greeted(knowing(learns=True))
     talk.say(request_of("secret"))
     assert talk.hear() == FULL
-    talk.say(b"secret\0")
-    assert not proof_of(talk.result).proven
-    assert proof_of(talk.result).password != b"secret"
+    with pytest.raises(Refusal, match=r"clear text.*Switch on TLS") as caught:
+        talk.say(b"secret\0")
+    assert (caught.value.code, caught.value.sqlstate) == (1045, "28000")
 
 
 def test_a_learned_password_takes_the_fast_path_and_a_new_one_is_asked_for() -> None:

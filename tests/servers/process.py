@@ -18,11 +18,14 @@ from pathlib import Path
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
-def spawn(command: Sequence[str], output: Path) -> "subprocess.Popen[bytes]":
+def spawn(
+    command: Sequence[str], output: Path, *, stdin: int = subprocess.DEVNULL, directory: Path | None = None
+) -> "subprocess.Popen[bytes]":
     """Start `command` with its output appended to the file `output`; it is killed when this process ends.
 
-    The child is the program itself, so its pid can be signalled. Where there is no `setpriv` (not Linux) the child may
-    outlive a parent that was killed. Raises OSError if the program cannot be started.
+    `stdin` is that of Popen; `directory` is where it is to run, if not where we are. The child is the program itself,
+    so its pid can be signalled. Where there is no `setpriv` (not Linux) the child may outlive a parent that was killed.
+    Raises OSError if the program cannot be started.
     """
     setpriv = shutil.which("setpriv")
     prefix = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
@@ -31,7 +34,7 @@ def spawn(command: Sequence[str], output: Path) -> "subprocess.Popen[bytes]":
         with output.open("ab") as log:
             # A session of its own: Ctrl-C in a terminal must reach us alone, who then end the child in an orderly way.
             return subprocess.Popen(
-                [*prefix, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [*prefix, *command], stdin=stdin, stdout=log, stderr=log, cwd=directory, start_new_session=True
             )
 
     return _SPAWNER.submit(start).result()
