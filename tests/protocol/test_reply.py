@@ -246,6 +246,18 @@ def test_a_tunnel_begins_when_the_replies_before_it_have_ended() -> None:
     assert wire.client_says(b"x") == b"x"
 
 
+@pytest.mark.parametrize("code", [0x12, 0x13, 0x1E, 0x20, 0x21])
+def test_a_tunnel_that_the_server_refuses_does_not_begin(code: int) -> None:
+    wire = Wire()
+    # What came behind it has been taken for commands by the server as well.
+    wire.client_asks(bytes((code, 1, 2, 3)), PING)
+    refusal = frames(ERR)
+    assert wire.server_says(refusal[:4]) == b""
+    assert wire.server_says(refusal[4:]) == refusal
+    assert wire.server_says(frames(ok_with_state(HIDDEN))) == frames(OK)
+    assert wire.tracker.idle
+
+
 # Local files
 
 
