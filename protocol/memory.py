@@ -65,6 +65,8 @@ class SessionMemory:
         self.tracked = SessionTracker(client_listens=client_listens)
         self._initial_multi_statements = multi_statements
         self.keeps_definitions = keeps_definitions
+        #: Whether the server has an answer to a command that it cannot read, even to one that has none otherwise.
+        self.answers_unreadable = False
         self.reset()
 
     def reset(self) -> None:
