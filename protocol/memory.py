@@ -226,6 +226,15 @@ class SessionMemory:
         if status & _IN_TRANSACTION:
             self.is_transaction_unsettled = self.has_news = True
 
+    def note_success(self, note: Note) -> None:
+        """Take note that a command, or a part of it, has been carried out, before its OK packet is read."""
+        effects: Note | None = note
+        if isinstance(note, Executing):
+            executed = self._executed(note)
+            effects = executed.statement.effects if executed is not None else None
+        if isinstance(effects, Effects) and effects.reports:
+            self.tracked.choose(effects.reports)
+
     def note_ok(self, note: Note | None) -> None:
         """Take note of an OK packet with a session-track block, which :attr:`tracked` has read."""
         tracked = self.tracked

@@ -489,10 +489,13 @@ class ReplyTracker:
         affected_rows, insert_id, status, warnings = ok_summary(payload)
         if insert_id:
             self._memory.note_insert_id(insert_id)
+        note = self.expected[0].note
+        if note is not None:
+            self._memory.note_success(note)
         if status & _SESSION_STATE_CHANGED:
             ok = Ok.parse(payload)
             shown = self._memory.tracked.note(ok.state)
-            self._memory.note_ok(self.expected[0].note)
+            self._memory.note_ok(note)
             # MySQL sets the flag for some changes that it has no word for.
             if shown != ok.state or not shown:
                 payload = replace(ok, state=shown).build()

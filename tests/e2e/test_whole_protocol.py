@@ -264,6 +264,24 @@ def test_cached_metadata(make_twins: MakeTwins, server: Server) -> None:
     both.assert_in_step()
 
 
+def test_reports_of_what_the_client_has_chosen(make_twins: MakeTwins) -> None:
+    for names in (None, "time_zone,sql_mode", ""):
+        both = make_twins(COMMON | Capability.SESSION_TRACK)
+        if names is not None:
+            both.run(f"SET session_track_system_variables = '{names}'")
+        for choice in (
+            "session_track_state_change = ON",
+            "@@session_track_state_change = OFF",
+            "@@session.session_track_state_change = 1",
+            "session_track_schema = OFF",
+            "@@session_track_schema = ON",
+            "session_track_system_variables = 'autocommit'",
+        ):
+            both.run(
+                f"SET {choice}", "SET @a = 1", "USE {1}", "SET time_zone = '+01:00'", "SET autocommit = 0", "USE {0}"
+            )
+
+
 # Commands
 
 
@@ -296,8 +314,8 @@ def test_a_new_user_and_a_reset(make_twins: MakeTwins) -> None:
     both.assert_in_step()
 
 
-#: What ends the link or the server (0x21 does on MySQL), changes the user, lists or kills threads, dumps a binary log, or
-#: flushes and resets what the bits of its argument say (0x07).
+#: What ends the link or the server (0x21 does on MySQL), changes the user, lists or kills threads, dumps a binary log,
+#: or flushes and resets what the bits of its argument say (0x07).
 NOT_TRIED = frozenset({0x01, 0x07, 0x08, 0x0A, 0x0C, 0x11, 0x12, 0x1E, 0x21})
 
 
