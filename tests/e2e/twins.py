@@ -224,10 +224,6 @@ class Twins:
     def close_statement(self, number: int) -> None:
         """Close a prepared statement."""
         self.use(number, CommandCode.STMT_CLOSE)
-        self.forget_statement(number)
-
-    def forget_statement(self, number: int) -> None:
-        """Have no name for a prepared statement any more."""
         for side in self.sides:
             del side.ids[number]
 
