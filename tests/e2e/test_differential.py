@@ -466,6 +466,9 @@ PREPARED = (
     "",
 )
 
+#: Those with several results.
+PREPARED_CALLS = ("CALL gives(?, ?, ?)", "CALL gives(?, ?, ?)", "CALL several()", "CALL fails()", "CALL warns()")
+
 READ_ONLY_CURSOR = 1
 #: All kinds of them.
 CURSORS = 7
@@ -532,6 +535,29 @@ def arguments(
         if has_types:
             rest += b"".join(kind + (b"\1a" if is_named else b"") for kind, _ in chosen)
     return rest + b"".join(value for index, (_, value) in enumerate(chosen) if not nulls >> index & 1)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Operation:
+    """Prepare a statement, execute it as drivers do, fetch if it has a cursor, and close it."""
+    sql = draw(st.sampled_from(PREPARED) | st.sampled_from(PREPARED_CALLS))
+    values = [draw(st.lists(st.sampled_from(VALUES), min_size=3, max_size=3)) for _ in range(draw(st.integers(1, 2)))]
+    flags, nulls = draw(st.sampled_from((0, 0, READ_ONLY_CURSOR))), draw(st.sampled_from((0, 0, 5)))
+
+    def operation(world: World) -> None:
+        world.prepare(sql)
+        number = world.prepared
+        if number not in world.parameters:
+            return
+        for chosen in values:
+            rest = arguments(world, world.parameters[number], flags, chosen, nulls, has_types=True)
+            world.twins.ask(Command(bytes((CommandCode.STMT_EXECUTE,)) + rest, statement=number), file=(b"run\n",))
+            if flags:
+                world.twins.use(number, CommandCode.STMT_FETCH, (2).to_bytes(4, "little"))
+        world.twins.close_statement(number)
+        del world.parameters[number]
+
+    return operation
 
 
 @st.composite
@@ -701,6 +727,8 @@ OPERATIONS = st.one_of(
     local_files(),
     executions(),
     executions(),
+    runs(),
+    runs(),
     uses(),
     uses(),
     commands(),
@@ -712,7 +740,7 @@ OPERATIONS = st.one_of(
 
 
 #: Lists of lists, because those become longer.
-LIVES = st.lists(st.lists(OPERATIONS, min_size=1, max_size=15), min_size=1, max_size=6).map(
+LIVES = st.lists(st.lists(OPERATIONS, min_size=1, max_size=15), min_size=1, max_size=10).map(
     lambda parts: [operation for part in parts for operation in part]
 )
 
