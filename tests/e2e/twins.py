@@ -67,6 +67,8 @@ class Side:
     ids: dict[int, bytes] = field(default_factory=dict)
     #: Whether the client is told of transactions because it has said that it wants to be.
     hears_of_transactions: bool = False
+    #: The schema that the server has reported last, as it came.
+    _schema: bytes = b""
 
     def write(self, command: Command) -> bytes:
         """Write a command's packet."""
@@ -124,10 +126,18 @@ class Side:
         while cursor.remaining:
             start = cursor.position
             kind = cursor.integer(1)
-            cursor.lenenc_bytes()
+            entry = cursor.lenenc_bytes()
             # MySQL tells clients of transactions even where session_track_transaction_info is OFF; behind the guard,
             # it is those that have asked for it.
-            if self.hears_of_transactions or kind not in _TRANSACTION_KINDS:
+            is_uncalled = kind in _TRANSACTION_KINDS and not self.hears_of_transactions
+            # Where a statement has failed in another schema, MariaDB reports the one that has not changed, with the
+            # next OK packet that has something to say; behind the guard, that may be an earlier one.
+            is_repeated = (
+                kind == SessionTrack.SCHEMA and entry == self._schema and is_mariadb(self.client.greeting.version)
+            )
+            if kind == SessionTrack.SCHEMA:
+                self._schema = entry
+            if not is_uncalled and not is_repeated:
                 entries.append(ok.state[start : cursor.position])
         # MariaDB reports several variables in the order of its hash table. An empty block goes with its flag.
         return replace(ok, state=b"".join(sorted(entries))).build()
