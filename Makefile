@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 4
 
-.PHONY: help demo run test check lint fuzz chaos bench bench-framing bench-overhead bench-storm venv mariadb mysql drivers peers clean
+.PHONY: help demo run test check lint fuzz differential chaos bench bench-framing bench-overhead bench-storm
+.PHONY: venv mariadb mysql drivers peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -31,6 +32,9 @@ lint: venv  ## ruff and mypy
 
 fuzz: venv  ## the property tests with many more examples; takes its time
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/protocol tests/config -n $(WORKERS) --timeout 3600
+
+differential: venv mariadb mysql  ## thousands of made-up sessions, each with the guard and without it, compared byte for byte
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/e2e/test_differential.py -n 2 --timeout 14400
 
 chaos: venv mariadb mysql  ## the ledger test for ten minutes: crashes, kills and black holes while clients write
 	$(BIN)/python -m tests.chaos --seconds 600

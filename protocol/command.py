@@ -108,6 +108,9 @@ def reply_kind(code: int) -> ReplyKind:
     return _REPLY_KINDS.get(code, ReplyKind.STATUS)
 
 
+#: Below this length of payload, MySQL cannot read a command without an answer, and then does answer it.
+_SHORTEST_SILENT = {CommandCode.STMT_CLOSE: 1 + 4, CommandCode.STMT_SEND_LONG_DATA: 1 + 4 + 2}
+
 _KINDS = tuple(reply_kind(code) for code in range(256))
 _NO_REPLY = ReplyKind.NONE
 
@@ -283,6 +286,8 @@ class CommandReader:
             if note is _WAIT:
                 return 0
         kind = _KINDS[code]
+        if kind is _NO_REPLY and self._memory.answers_unreadable:
+            kind = _NO_REPLY if whole - HEADER_LENGTH >= _SHORTEST_SILENT[CommandCode(code)] else ReplyKind.STATUS
         if kind is _NO_REPLY:
             self.trailing += whole
         else:

@@ -55,6 +55,8 @@ class Effects:
     #: It asks for share locks, which the server's report on the transaction leaves out.
     share_locks: bool = False
     is_multiple: bool = False
+    #: Variables by which the client says what is to be reported to it, with their values.
+    reports: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ class SessionMemory:
         self.tracked = SessionTracker(client_listens=client_listens)
         self._initial_multi_statements = multi_statements
         self.keeps_definitions = keeps_definitions
+        #: Whether the server has an answer to a command that it cannot read, even to one that has none otherwise.
+        self.answers_unreadable = False
         self.reset()
 
     def reset(self) -> None:
@@ -223,6 +225,15 @@ class SessionMemory:
         """Take note of a result that ends with an EOF packet, which cannot say what it did to the transaction."""
         if status & _IN_TRANSACTION:
             self.is_transaction_unsettled = self.has_news = True
+
+    def note_success(self, note: Note) -> None:
+        """Take note that a command, or a part of it, has been carried out, before its OK packet is read."""
+        effects: Note | None = note
+        if isinstance(note, Executing):
+            executed = self._executed(note)
+            effects = executed.statement.effects if executed is not None else None
+        if isinstance(effects, Effects) and effects.reports:
+            self.tracked.choose(effects.reports)
 
     def note_ok(self, note: Note | None) -> None:
         """Take note of an OK packet with a session-track block, which :attr:`tracked` has read."""

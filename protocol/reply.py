@@ -82,7 +82,7 @@ class ReplyKind(IntEnum):
     RESULTS = auto()  # a chain of results, each an OK, a result set or a request for a local file
     PREPARE = auto()  # PREPARE_OK and the definitions that it announces
     ROWS = auto()  # packets up to an EOF: rows of a cursor, or the column definitions of COM_FIELD_LIST
-    TUNNEL = auto()  # from here on, the link is not question and answer any more
+    TUNNEL = auto()  # ERR; or from here on, the link is not question and answer any more
 
 
 class Stage(IntEnum):
@@ -98,12 +98,14 @@ class Stage(IntEnum):
     PREPARE = auto()
     DEFINITIONS = auto()  # one of the packets behind PREPARE_OK
     LOCAL_INFILE = auto()  # the client's turn: it sends a file
+    TUNNEL_MOUTH = auto()  # the first packet of a tunnel, unless the server does not know the command
     TUNNEL = auto()
 
 
 # Looked up for every packet, and an enum's own attributes take their time.
 _IDLE = Stage.IDLE
 _ROWS = Stage.ROWS
+_TUNNEL_MOUTH = Stage.TUNNEL_MOUTH
 _TUNNEL = Stage.TUNNEL
 
 _FIRST_STAGE = {
@@ -112,7 +114,7 @@ _FIRST_STAGE = {
     ReplyKind.RESULTS: Stage.RESULT,
     ReplyKind.PREPARE: Stage.PREPARE,
     ReplyKind.ROWS: Stage.ROWS,
-    ReplyKind.TUNNEL: Stage.TUNNEL,
+    ReplyKind.TUNNEL: Stage.TUNNEL_MOUTH,
 }
 
 
@@ -267,6 +269,8 @@ class ReplyTracker:
             # An empty frame has no first byte, but no reply ends with one: the next packet's header is read instead.
             while end - position >= _HEADER_AND_FIRST_LENGTH or self.stage is _TUNNEL:
                 begin = position
+                if self.stage is _TUNNEL_MOUTH and data[position + HEADER_LENGTH] != ERR_BYTE:
+                    self.stage = _TUNNEL
                 if self.stage is _TUNNEL:
                     return end
                 if self.stage is _ROWS:
@@ -485,10 +489,13 @@ class ReplyTracker:
         affected_rows, insert_id, status, warnings = ok_summary(payload)
         if insert_id:
             self._memory.note_insert_id(insert_id)
+        note = self.expected[0].note
+        if note is not None:
+            self._memory.note_success(note)
         if status & _SESSION_STATE_CHANGED:
             ok = Ok.parse(payload)
             shown = self._memory.tracked.note(ok.state)
-            self._memory.note_ok(self.expected[0].note)
+            self._memory.note_ok(note)
             # MySQL sets the flag for some changes that it has no word for.
             if shown != ok.state or not shown:
                 payload = replace(ok, state=shown).build()
@@ -536,6 +543,7 @@ class ReplyTracker:
         Stage.PREPARE: _read_prepare,
         Stage.DEFINITIONS: _read_definition,
         Stage.LOCAL_INFILE: _read_unasked,
+        Stage.TUNNEL_MOUTH: _read_unasked,
     }
 
 

@@ -54,12 +54,14 @@ REPORT_VARIABLES = (_LIST_VARIABLE, _SCHEMA_VARIABLE, _CHANGE_VARIABLE, _TRANSAC
 OWN_REPORTS_STATEMENT = "SELECT " + ", ".join(f"@@SESSION.{name}" for name in REPORT_VARIABLES)
 
 _TRANSACTION_KINDS = frozenset({SessionTrack.TRANSACTION_CHARACTERISTICS, SessionTrack.TRANSACTION_STATE})
+#: Servers say ON, clients also something else.
+_ON = ("ON", "1", "TRUE")
 #: Which kinds of entries a server reports at which value of a variable.
 _KINDS: dict[tuple[str, str], frozenset[SessionTrack]] = {
     (_TRANSACTION_VARIABLE, "STATE"): frozenset({SessionTrack.TRANSACTION_STATE}),
     (_TRANSACTION_VARIABLE, "CHARACTERISTICS"): _TRANSACTION_KINDS,
-    **{(_SCHEMA_VARIABLE, on): frozenset({SessionTrack.SCHEMA}) for on in ("ON", "1")},
-    **{(_CHANGE_VARIABLE, on): frozenset({SessionTrack.STATE_CHANGE}) for on in ("ON", "1")},
+    **{(_SCHEMA_VARIABLE, on): frozenset({SessionTrack.SCHEMA}) for on in _ON},
+    **{(_CHANGE_VARIABLE, on): frozenset({SessionTrack.STATE_CHANGE}) for on in _ON},
 }
 
 
@@ -133,6 +135,17 @@ class SessionTracker:
         """Take note that the guard has its reports again; ``variables`` had been changed before it asked for them."""
         self.variables = dict(variables)
         self.has_changed = self.is_overruled = False
+        self._choose_shown()
+
+    def choose(self, reports: Iterable[tuple[str, str]]) -> None:
+        """Take note of what the client itself wants to hear: variables that servers need not report, and their values.
+
+        DEFAULT is what it would hear without having said anything.
+        """
+        for name, value in reports:
+            if name in REPORT_VARIABLES:
+                self.variables[name] = self._own.get(name, "") if value.upper() == "DEFAULT" else value
+                self.is_overruled = True
         self._choose_shown()
 
     def note(self, block: bytes) -> bytes:

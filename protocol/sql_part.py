@@ -71,6 +71,8 @@ class Notes:
         self.system_variables: set[str] = set()
         #: Variables set in a way that servers report correctly, unless there are other statements beside it.
         self.reported: set[str] = set()
+        #: Values of the variables that say what is to be reported.
+        self.reports: dict[str, str] = {}
         self.takes: list[Hold] = []
         self.releases: list[Hold] = []
         self.prepares: list[SqlPrepare] = []
@@ -138,6 +140,7 @@ class Notes:
             not self.has_unexplained,
             self.share_locks,
             self.is_multiple,
+            tuple(self.reports.items()),
         )
 
 

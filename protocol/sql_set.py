@@ -1,6 +1,6 @@
 """The rules for SET in all its forms."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from protocol.effects import Kind
 from protocol.holds import Hold, HoldKind
@@ -34,6 +34,10 @@ _REPLAY_VARIABLES = frozenset(
 
 #: Values, as their source is written in lower case, that give up what was set.
 _RESETS = {"timestamp": (b"default", b"0"), "gtid_next": (b"default", b"'automatic'")}
+_LITERALS = frozenset({Lexeme.WORD, Lexeme.NUMBER, Lexeme.STRING})
+#: How the names of those begin that say what is to be reported.
+_REPORT_PREFIX = "session_track_"
+
 _INSERT_IDS = frozenset({"last_insert_id", "identity"})
 _TRANSACTION_WORDS = frozenset(
     {"TRANSACTION", "ISOLATION", "LEVEL", "READ", "COMMITTED", "UNCOMMITTED", "REPEATABLE", "SERIALIZABLE", "ONLY"}
@@ -132,9 +136,16 @@ def _set_variable(part: Part, start: int, stop: int, notes: Notes) -> Kind:
     else:
         wanted = notes.system_variables if is_direct or name in _TOGETHER else notes.reported
         wanted |= _TOGETHER.get(name, {name})
+        _note_report(name, part.tokens[index + 1 : stop], notes)
     if not _is_harmless(part, index + 1, stop):
         return Kind.OTHER
     return Kind.AUTOCOMMIT if name == "autocommit" else Kind.SESSION
+
+
+def _note_report(name: str, value: Sequence[Token], notes: Notes) -> None:
+    """Note what a client wants to be told from now on, if it is that and plainly said."""
+    if name.startswith(_REPORT_PREFIX) and len(value) == 1 and value[0].lexeme in _LITERALS:
+        notes.reports[name] = value[0].text.strip(b"'\"").decode(errors="replace")
 
 
 def _is_harmless(part: Part, start: int, stop: int) -> bool:

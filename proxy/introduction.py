@@ -69,6 +69,7 @@ class Introduction:
             LinkLost: the link cannot be used any more.
             MalformedPacket: the answers make no sense.
         """
+        self._memory.answers_unreadable = not is_mariadb(self._version)
         tracked = self._memory.tracked
         changed = dict(tracked.variables)
         names = await self._names()

@@ -21,7 +21,7 @@ from proxy.link import Link
 from proxy.upstream import Upstream
 
 #: Stages in which the server says nothing more before the client does.
-_ENDED_BY_CLIENT = (Stage.TUNNEL, Stage.LOCAL_INFILE)
+_ENDED_BY_CLIENT = (Stage.TUNNEL_MOUTH, Stage.TUNNEL, Stage.LOCAL_INFILE)
 
 
 @dataclass(frozen=True)

@@ -282,6 +282,40 @@ def test_reports_that_the_client_has_overruled_are_to_be_had_again() -> None:
     assert holds(memory) == ["state that was not read back yet (SET session_track)"]
 
 
+@pytest.mark.parametrize(
+    ("command", "hears"),
+    [
+        (b"\x03SET session_track_state_change = ON", True),
+        (b"\x03SET autocommit = 1, @@local.session_track_state_change = TRUE", True),
+        (b'\x03SET SESSION session_track_state_change = "1"', True),
+        (EXECUTE_1, True),
+        (b"\x03SET session_track_state_change = OFF", False),
+        (b"\x03SET session_track_state_change = DEFAULT", False),
+        (b"\x03SET session_track_state_change = @a", False),
+        (b"\x03SET session_track_system_variables = ''", False),
+    ],
+)
+def test_a_client_hears_what_it_wants_to_where_the_server_does_not_report_that_it_does(
+    command: bytes,
+    hears: bool,  # noqa: FBT001
+) -> None:
+    wire = Wire(client_listens=True)
+    # MariaDB has no report of SET @@name; and where the client has made a list of its own, this may not be on it.
+    wire.prepare(1, text=b"SET @@session_track_state_change = ON", parameters=0)
+    wire.client_asks(command)
+    assert wire.server_says(changed()) == (changed() if hears else DONE)
+    assert wire.memory.is_unsettled == (b"@a" not in command)
+    wire.client_asks(b"\x03USE t")
+    assert wire.server_says(changed(SCHEMA)) == (changed(SCHEMA) if hears else frames(ok_with_state(SCHEMA)))
+
+
+def test_what_a_client_wanted_to_hear_and_was_refused_it_does_not_hear() -> None:
+    wire = Wire(client_listens=True)
+    exchange(wire, "SET session_track_state_change = ON", FAILED)
+    wire.client_asks(b"\x03USE t")
+    assert wire.server_says(changed(SCHEMA)) == frames(ok_with_state(SCHEMA))
+
+
 def test_the_id_in_an_ok_packet_is_not_always_that_of_last_insert_id() -> None:
     # For an INSERT that gives the id itself it is that one, and LAST_INSERT_ID() stays as it was.
     memory = after("INSERT INTO t VALUES (7)", reply=frames(b"\x00\x01\x07\x02\x00\x00\x00"))

@@ -227,6 +227,21 @@ def test_commands_without_a_reply(command: bytes) -> None:
     assert wire.tracker.idle
 
 
+@pytest.mark.parametrize("command", [b"\x18", b"\x18\x07\x00\x00\x00\x00", b"\x19", b"\x19\x07\x00\x00"])
+@pytest.mark.parametrize("answers_unreadable", [True, False])
+def test_a_command_without_a_reply_that_the_server_cannot_read(command: bytes, answers_unreadable: bool) -> None:  # noqa: FBT001
+    wire = Wire()
+    wire.memory.answers_unreadable = answers_unreadable
+    reply = frames(ERR) if answers_unreadable else b""
+    wire.client_asks(command)
+    assert wire.server_says(reply) == reply
+    assert wire.tracker.idle
+    wire.client_asks(PING, command, PING)
+    assert wire.server_says(frames(OK) + reply + frames(OK)) == frames(OK) + reply + frames(OK)
+    assert wire.tracker.idle
+    assert wire.tracker.farewell is None
+
+
 @pytest.mark.parametrize("code", [0x12, 0x13, 0x1E, 0x20, 0x21])
 def test_a_tunnel_passes_everything_in_both_directions(code: int) -> None:
     wire = Wire()
@@ -244,6 +259,18 @@ def test_a_tunnel_begins_when_the_replies_before_it_have_ended() -> None:
     data = frames(OK) + b"anything"
     assert wire.server_says(data) == data
     assert wire.client_says(b"x") == b"x"
+
+
+@pytest.mark.parametrize("code", [0x12, 0x13, 0x1E, 0x20, 0x21])
+def test_a_tunnel_that_the_server_refuses_does_not_begin(code: int) -> None:
+    wire = Wire()
+    # What came behind it has been taken for commands by the server as well.
+    wire.client_asks(bytes((code, 1, 2, 3)), PING)
+    refusal = frames(ERR)
+    assert wire.server_says(refusal[:4]) == b""
+    assert wire.server_says(refusal[4:]) == refusal
+    assert wire.server_says(frames(ok_with_state(HIDDEN))) == frames(OK)
+    assert wire.tracker.idle
 
 
 # Local files
