@@ -11,6 +11,7 @@ from protocol.framing import first_packet
 from protocol.handshake import ChangeUser
 from protocol.login import Proof, greet_client, make_greeting, prove_password, prove_password_natively
 from protocol.packets import Err
+from protocol.session_track import is_mariadb
 from proxy import answers
 from proxy.dialogue import Conversation
 from proxy.errors import LinkLost, LoginFailed, UpstreamUnavailable
@@ -92,6 +93,10 @@ class Admission:
         except ServerError as error:
             self._note_refused(request.user, proof, error)
             await conversation.say(error.packet)
+            if not is_mariadb(self._upstream.greeting.version):
+                # Seen: MySQL ends the session, on MariaDB it goes on as the user that it had.
+                await self._client.hang_up()
+                raise LoginFailed(f"the server refuses the change of user: {error}") from error
             return
         self._note_accepted(request.user, proof)
         await conversation.say(ok)

@@ -279,9 +279,6 @@ def test_change_user_between_users_and_plugins(server: Server, start_guard: Star
                 guard.wait_for("link lost and restored")
                 cursor.execute("SELECT CURRENT_USER(), DATABASE()")
                 assert cursor.fetchall() == [(current, schema)]
-                with pytest.raises(mysql.connector.Error) as wrong:
-                    connection.cmd_change_user(name, "wrong", schema)
-                assert wrong.value.errno == 1045
         # And what was learned so is known at a login.
         guard.connect(names[1], f"{PASSWORD}1").close()
     finally:

@@ -215,6 +215,24 @@ def test_change_user(guard: Guard, server: Server, user: str, schema: str) -> No
         assert wrong.value.errno == 1045
 
 
+def test_a_refused_change_of_user_ends_what_the_server_ends(guard: Guard, server: Server, user: str) -> None:
+    goes_on = {}
+    for at in (guard, server):
+        connection = mysql.connector.connect(host=at.host, port=at.port, user="root", password="", use_pure=True)
+        with pytest.raises(mysql.connector.Error) as wrong:
+            connection.cmd_change_user(user, "wrong")
+        assert wrong.value.errno == 1045
+        try:
+            with closing(connection.cursor()) as cursor:
+                cursor.execute("SELECT CURRENT_USER()")
+                goes_on[at] = cursor.fetchall()
+        except mysql.connector.Error:
+            goes_on[at] = []
+        connection.close()
+    assert goes_on[guard] == goes_on[server]
+    assert bool(goes_on[guard]) == (server.name == "mariadb")
+
+
 def test_reset_connection(guard: Guard) -> None:
     with closing(guard.connect()) as connection:
         wire.query(connection, "SET @mine = 1, wait_timeout = 77")
