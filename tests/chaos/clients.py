@@ -329,7 +329,9 @@ class PyMySQLClient(Client):
                 outcome = self.judge(error)
                 if not self._is_connected:
                     return False
-                if outcome is not Outcome.INTERRUPTED and not (outcome is Outcome.UNKNOWN and was_refused):
+                if outcome is not Outcome.INTERRUPTED and not (
+                    outcome in (Outcome.UNKNOWN, Outcome.ROLLED_BACK) and was_refused
+                ):
                     self.log.object_to(f"{sql} failed: {error!r}")
             else:
                 return True

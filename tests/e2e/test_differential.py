@@ -758,8 +758,8 @@ def capabilities(draw: st.DrawFn) -> int:
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
-    # What hypothesis would explain takes it long to find out; the notes say more.
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+    # What hypothesis would explain takes it long to find out; the notes say more. Nor is there time in CI to shrink.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate] + [Phase.shrink] * IS_LONG,
     # The guard and the server are shared by all examples, on purpose; each example has schemas of its own.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
