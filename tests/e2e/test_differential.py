@@ -758,6 +758,8 @@ def capabilities(draw: st.DrawFn) -> int:
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
+    # In CI, always the same sessions: what is new is for the long runs to find.
+    derandomize=not IS_LONG,
     # What hypothesis would explain takes it long to find out; the notes say more. Nor is there time in CI to shrink.
     phases=[Phase.explicit, Phase.reuse, Phase.generate] + [Phase.shrink] * IS_LONG,
     # The guard and the server are shared by all examples, on purpose; each example has schemas of its own.

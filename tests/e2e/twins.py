@@ -29,6 +29,8 @@ _SHORTEST_SILENT = {int(CommandCode.STMT_CLOSE): 5, int(CommandCode.STMT_SEND_LO
 
 _TRANSACTION_KINDS = frozenset({SessionTrack.TRANSACTION_CHARACTERISTICS, SessionTrack.TRANSACTION_STATE})
 _NUMBERS = re.compile(rb"[0-9]+([.][0-9]+)?")
+#: Where a parameter is at fault, MariaDB gives the row of the statement before, which may be one of the guard's own.
+_ROW = re.compile(rb"at row [0-9]+")
 #: In the text of an error, in whatever language.
 _STATEMENT_ID = re.compile(rb"\([0-9]+\)")
 
@@ -105,6 +107,7 @@ class Side:
             payload = _NUMBERS.sub(b"N", payload)
         if payload[0] == 0xFF:
             payload = _STATEMENT_ID.sub(b"(id)", payload)
+            payload = _ROW.sub(b"at row N", payload)
         if payload[0] == 0xFE and len(payload) == 5:
             # MariaDB says in EOF packets that the session's state has changed, where it cannot say what of it, if
             # somebody wants to know of more than it tells by default.
