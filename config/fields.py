@@ -1,5 +1,6 @@
 """What a single value of the file may look like, and what to say of one that does not."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -62,11 +63,27 @@ def _not_zero(seconds: float) -> float:
 
 
 def _packet_size(value: Any) -> int:
-    is_count = isinstance(value, int) and not isinstance(value, bool)
-    size = parse_size(str(value) if is_count else text(value))
+    size = _size(value)
     if not 1 << 10 <= size <= 1 << 30:
         raise InvalidValue("must be between 1KiB and 1GiB, as for the server")
     return size
+
+
+def _size(value: Any) -> int:
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    return parse_size(str(value) if is_count else text(value))
+
+
+def _directory(value: Any) -> Path | None:
+    """Accept a directory in which files can be made, or null."""
+    if value is None:
+        return None
+    path = Path(text(value))
+    if not path.is_dir():
+        raise InvalidValue("is not a directory")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InvalidValue("cannot be written to")
+    return path
 
 
 def _or_auto(read: Callable[[Any], Any]) -> BeforeValidator:
@@ -130,6 +147,8 @@ Seconds = Annotated[float, BeforeValidator(_seconds)]
 PositiveSeconds = Annotated[Seconds, AfterValidator(_not_zero)]
 PositiveSecondsOrAuto = Annotated[float | None, _or_auto(lambda value: _not_zero(_seconds(value)))]
 PacketSizeOrAuto = Annotated[int | None, _or_auto(_packet_size)]
+Size = Annotated[int, BeforeValidator(_size)]
+Directory = Annotated[Path | None, BeforeValidator(_directory)]
 SqlState = Annotated[str, BeforeValidator(_sqlstate)]
 ListenAddress = Annotated[Address, BeforeValidator(listen_address)]
 UpstreamAddress = Annotated[Address, BeforeValidator(_upstream_address)]

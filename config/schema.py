@@ -13,11 +13,13 @@ from config.address import TcpAddress
 from config.certificates import CaFile, PemFile, pair_faults
 from config.diagnostics import InvalidKey, InvalidValue, Location
 from config.fields import (
+    Directory,
     ListenAddress,
     PacketSizeOrAuto,
     PositiveSeconds,
     PositiveSecondsOrAuto,
     Seconds,
+    Size,
     SqlState,
     Text,
     UpstreamAddress,
@@ -258,6 +260,15 @@ class Reconnect(Section):
     snapshots: Annotated[Snapshots, one_of(Snapshots)] = Snapshots.RENEW
 
 
+class Spool(Section):
+    """What clients have not read yet, and commands that are not whole. ``directory`` None is the system's own."""
+
+    memory: Size = 1 << 20
+    disk: Size = 1 << 30
+    total_memory: Size = 1 << 28
+    directory: Directory = None
+
+
 class Limits(Section):
     """What a client can claim, and how long it may take."""
 
@@ -282,6 +293,7 @@ class Config(Section):
     guard: Guard = Guard()
     keepalive: Keepalive = Keepalive()
     reconnect: Reconnect = Reconnect()
+    spool: Spool = Spool()
     limits: Limits = Limits()
     log: Log = Log()
 

@@ -14,6 +14,7 @@ from proxy.listener import Door, Reception, open_listeners
 from proxy.passwords import PasswordBook
 from proxy.reconnect import Reconnector
 from proxy.shared import Shared
+from proxy.spool import SpoolSpace
 from proxy.tls import ClientTls, UpstreamTls, make_certificate, reload_certificates
 
 log = structlog.stdlib.get_logger()
@@ -40,6 +41,7 @@ async def run(config: Config) -> None:
         PasswordBook(config.auth),
         upstream_tls,
         Reconnector(config.reconnect.concurrency, config.upstream.connect_timeout + config.limits.login_timeout),
+        SpoolSpace(config.spool),
     )
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         doors = [

@@ -19,6 +19,7 @@ from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
 from protocol.errors import OutOfSync
 from proxy.errors import LinkEnd, LinkLost
+from proxy.spool import Spool
 
 #: The most that is received at once, and so kept in memory for each direction of a session.
 RECEIVE_BYTES = 64 * 1024
@@ -46,8 +47,11 @@ _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError)
 class Link:
     """A connected socket and what has been received on it."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        """Take over a connected socket, and with it the duty to close it."""
+    def __init__(self, sock: socket.socket, backlog: Spool | None = None) -> None:
+        """Take over a connected socket, and with it the duty to close it.
+
+        ``backlog`` is where :meth:`post` keeps what the peer does not take at once.
+        """
         sock.setblocking(False)
         self._sock = sock
         self._fd = sock.fileno()
@@ -55,6 +59,9 @@ class Link:
         self._poll.register(self._fd, getattr(select, "POLLRDHUP", 0))
         self._tls: ssl.SSLSocket | None = None
         self._unsent = memoryview(b"")
+        self._backlog = backlog
+        self._flushing = trio.Lock()
+        self._left = trio.Event()
         #: Received and not yet taken.
         self.inbox = b""
         #: When something was last received, in trio's time.
@@ -95,8 +102,8 @@ class Link:
 
     @property
     def has_unsent(self) -> bool:
-        """A part of what was given to :meth:`send` has not gone out."""
-        return bool(self._unsent)
+        """A part of what was given to :meth:`send` or :meth:`post` has not gone out."""
+        return bool(self._unsent or self._backlog)
 
     def give_up_after(self, seconds: float) -> None:
         """Have the kernel end the link when the peer has not acknowledged what was sent for ``seconds``."""
@@ -145,34 +152,64 @@ class Link:
         Raises:
             LinkLost: the link broke.
         """
-        if self._unsent:
-            data = bytes(self._unsent) + data
+        if self._backlog:
+            self._backlog.put(data)
+        else:
+            self._unsent = self._send_now(bytes(self._unsent) + data if self._unsent else data)
+        if self.has_unsent:
+            await self.flush()
+
+    async def post(self, data: bytes) -> None:
+        """Send what the peer takes at once, and keep the rest in the backlog, for :meth:`flush`.
+
+        Waits only where there is no room in the backlog. If it is cancelled meanwhile, nothing is lost.
+
+        Raises:
+            LinkLost: the link broke.
+        """
+        if self._backlog is None:
+            await self.send(data)
+        elif self.has_unsent:
+            self._backlog.put(data)
+            await self._backlog.make_room()
+        else:
+            self._unsent = self._send_now(data)
+            if self._unsent:
+                self._left.set()
+
+    async def wait_unsent(self) -> None:
+        """Wait until :meth:`post` has left something for :meth:`flush`."""
+        if not self.has_unsent:
+            self._left = trio.Event()
+            await self._left.wait()
+
+    def _send_now(self, data: bytes) -> memoryview:
+        """Send what the peer takes at once; return the rest. Raises LinkLost where the link broke."""
         try:
             sent = self._sock.send(data)
-        except _NOT_NOW:
-            sent = 0
-        except ssl.SSLWantWriteError:
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             sent = 0
         except OSError as error:
             raise _lost(self, error) from error
-        self._unsent = memoryview(data)[sent:]
-        if self._unsent:
-            await self.flush()
+        return memoryview(data)[sent:]
 
     async def flush(self) -> None:
-        """Send what an earlier, cancelled call has left. Raises LinkLost where the link broke."""
-        while self._unsent:
-            await wait_writable(self._fd)
-            try:
-                sent = self._sock.send(self._unsent)
-            except ssl.SSLWantReadError:
-                await wait_readable(self._fd)
-            except (BlockingIOError, ssl.SSLWantWriteError):
-                continue
-            except OSError as error:
-                raise _lost(self, error) from error
-            else:
-                self._unsent = self._unsent[sent:]
+        """Send what has not gone out yet. Raises LinkLost where the link broke."""
+        async with self._flushing:
+            while self.has_unsent:
+                try:
+                    if not self._unsent and self._backlog:
+                        self._unsent = memoryview(await self._backlog.take())
+                    await wait_writable(self._fd)
+                    sent = self._sock.send(self._unsent)
+                except ssl.SSLWantReadError:
+                    await wait_readable(self._fd)
+                except (BlockingIOError, ssl.SSLWantWriteError):
+                    continue
+                except OSError as error:
+                    raise _lost(self, error) from error
+                else:
+                    self._unsent = self._unsent[sent:]
 
     def take(self, count: int) -> bytes:
         """Take the first ``count`` bytes out of the inbox."""
@@ -244,6 +281,8 @@ class Link:
         if self._sock.fileno() >= 0:
             notify_closing(self._fd)
             self._sock.close()
+        if self._backlog is not None:
+            self._backlog.close()
 
 
 def _tune(sock: socket.socket) -> None:

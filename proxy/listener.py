@@ -16,6 +16,7 @@ from proxy.errors import LinkLost, StartError
 from proxy.link import Link
 from proxy.session import Session
 from proxy.shared import Shared
+from proxy.spool import Spool
 from proxy.tls import ClientTls
 
 #: How many connections the kernel keeps for us while we are busy: a pool that starts anew connects all at once.
@@ -93,7 +94,8 @@ class Reception:
     async def receive(self, tls: ClientTls, stream: trio.SocketStream) -> None:
         """Serve one client from its first byte to its last."""
         session_id = next(self._ids)
-        client = Link(socket.socket(fileno=stream.socket.detach()))
+        spool = Spool(self._shared.spool_space, log.bind(session=session_id))
+        client = Link(socket.socket(fileno=stream.socket.detach()), spool)
         limit = self._shared.config.limits.sessions
         if len(self._sessions) >= limit:
             log.warning("too many sessions", limit=limit)

@@ -81,7 +81,7 @@ class Relay(Protocol):
 
 
 class TrioRelay:
-    """The relay in plain trio: a task for each direction."""
+    """The relay in plain trio: a task for each direction, and one for what a slow client has not read yet."""
 
     def __init__(self, client: Link, upstream: Upstream) -> None:
         self._client = client
@@ -120,6 +120,7 @@ class TrioRelay:
             with trio.CancelScope(deadline=deadline) as self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._run, self._replies, nursery.cancel_scope)
+                    nursery.start_soon(self._run, self._deliveries, nursery.cancel_scope)
                     await self._run(self._commands, nursery.cancel_scope)
             if isinstance(self._event, DrainDue) and not self._upstream.at_rest:
                 self._event = None  # A command slipped through while this was being decided.
@@ -129,12 +130,12 @@ class TrioRelay:
         client = self._client
         return self._draining and not (self._upstream.in_transaction or client.inbox or client.has_unsent)
 
-    async def _run(self, direction: Callable[[], Awaitable[Event]], both: trio.CancelScope) -> None:
-        """Run one direction; the event that ends it ends the other one as well."""
-        event = await direction()
+    async def _run(self, part: Callable[[], Awaitable[Event]], all_parts: trio.CancelScope) -> None:
+        """Run one part of the cruise; the event that ends it ends the others as well."""
+        event = await part()
         if self._event is None:
             self._event = event
-        both.cancel()
+        all_parts.cancel()
 
     async def _commands(self) -> Event:
         """Client to server."""
@@ -188,19 +189,15 @@ class TrioRelay:
         client, upstream = self._client, self._upstream
         tracker, link = upstream.tracker, upstream.link
         try:
-            await client.flush()
-        except LinkLost as lost:
-            return ClientGone(str(lost))
-        try:
             while True:
                 shown = upstream.take_replies()
                 if shown:
                     upstream.active_at = link.heard_at
                     try:
-                        await client.send(shown)
+                        await client.post(shown)
                     except LinkLost as lost:
                         return ClientGone(str(lost))
-                if tracker.idle:
+                if tracker.idle and not client.has_unsent:
                     self._note_rest()
                     if self._is_drained():
                         return DrainDue()
@@ -209,8 +206,21 @@ class TrioRelay:
         except LinkLost as lost:
             return UpstreamLost(lost)
 
+    async def _deliveries(self) -> Event:
+        """Give the client what it has not taken at once, as fast as it reads."""
+        try:
+            while True:
+                await self._client.wait_unsent()
+                await self._client.flush()
+                if self._upstream.tracker.idle:
+                    self._note_rest()
+                    if self._is_drained():
+                        return DrainDue()
+        except LinkLost as lost:
+            return ClientGone(str(lost))
+
     def _note_rest(self) -> None:
-        """Take note that nothing is owed."""
+        """Take note that nothing is owed, and that the client has been given all of it."""
         memory = self._upstream.memory
         if memory.has_news:
             # The cruise has looked ahead before it could know that there would be something to settle.

@@ -123,7 +123,7 @@ class Session:
             case SettlingDue():
                 await self._insist(self._settle)
             case UpstreamLost(lost):
-                await self._recovery.recover(lost)
+                await self._recover(lost)
             case ClientGone(reason):
                 raise LinkLost(self._client, reason)
             case ClientBroke(error):
@@ -148,7 +148,7 @@ class Session:
                 except LinkLost as lost:
                     if lost.link is self._client:
                         raise
-                    await self._recovery.recover(lost)
+                    await self._recover(lost)
             case Verdict.CARRY_OUT:
                 await self._carry_out(decision)
             case Verdict.EXAMINE:
@@ -273,7 +273,26 @@ class Session:
             except LinkLost as lost:
                 if lost.link is self._client:
                     raise
+                await self._recover(lost, owed)
+
+    async def _recover(self, lost: LinkLost, owed: int | None = None) -> None:
+        """Do what is to be done about a lost link, and go on giving a slow client what it has not read yet."""
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._deliver)
+            try:
                 await self._recovery.recover(lost, owed)
+            except (LinkLost, ProtocolError, SessionOver) as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _deliver(self) -> None:
+        with suppress(LinkLost):  # which whoever sends next will find out as well
+            while True:
+                await self._client.flush()
+                await self._client.wait_unsent()
 
     async def _answer(self, answer: Err, sequence_id: int) -> None:
         await self._client.send(build_packet(answer.build(), sequence_id))

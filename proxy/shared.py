@@ -6,6 +6,7 @@ from config import Config
 from proxy.introduction import WatchLists
 from proxy.passwords import PasswordBook
 from proxy.reconnect import Reconnector
+from proxy.spool import SpoolSpace
 from proxy.threads import Threads
 from proxy.tls import UpstreamTls
 
@@ -18,5 +19,6 @@ class Shared:
     passwords: PasswordBook
     upstream_tls: UpstreamTls
     reconnector: Reconnector
+    spool_space: SpoolSpace
     threads: Threads = field(default_factory=Threads)
     watch_lists: WatchLists = field(default_factory=dict)

@@ -20,6 +20,7 @@ from proxy.passwords import PasswordBook
 from proxy.reconnect import Reconnector
 from proxy.relay import TrioRelay
 from proxy.shared import Shared
+from proxy.spool import SpoolSpace
 from proxy.tls import UpstreamTls
 from proxy.upstream import Upstream
 from tests.servers.scripted import COLUMN, EOF, answer_own_question, packets
@@ -103,6 +104,7 @@ async def rigged(**sections: dict[str, str]) -> AsyncIterator[Rig]:
             PasswordBook(config.auth),
             UpstreamTls(config.upstream.tls, config.upstream.address),
             Reconnector(1, 1),
+            SpoolSpace(config.spool),
         )
         upstream = Upstream(shared, log)
         request = LoginRequest(CAPABILITIES, 1 << 24, 45, bytes(19), b"app", b"", None, b"", None)

@@ -1,0 +1,214 @@
+"""What a slow client has not read yet: kept in memory, then in a file, so that the server need not wait for it.
+
+Theory of operation
+-------------------
+A ``Spool`` is a queue of bytes in three parts: the oldest ones in memory (``_head``), then those in a file, then the
+newest ones in memory again (``_tail``), on their way to the file. :meth:`Spool.put` never waits and never loses
+anything; whoever puts calls :meth:`Spool.make_room` afterwards, which moves the newest part to the file, and waits
+where there is no room.
+"""
+
+from collections import deque
+
+import trio
+from structlog.stdlib import BoundLogger
+
+from config import Spool as SpoolSettings
+from proxy.ring import Ring
+
+#: What is moved to the file, and from it, at once.
+_CHUNK_BYTES = 256 * 1024
+
+
+class SpoolSpace:
+    """The room for all spools together."""
+
+    def __init__(self, settings: SpoolSettings) -> None:
+        self.settings = settings
+        #: Bytes in memory, of all spools.
+        self.in_memory = 0
+        #: Those who wait for room.
+        self.waiting = trio.lowlevel.ParkingLot()
+
+    def __repr__(self) -> str:
+        return f"<SpoolSpace with {self.in_memory} bytes in memory>"
+
+    @property
+    def is_over(self) -> bool:
+        """There is more in memory than there should be."""
+        return self.in_memory > self.settings.total_memory
+
+
+class Spool:
+    """One client's."""
+
+    def __init__(self, space: SpoolSpace, log: BoundLogger) -> None:
+        self._space = space
+        self._log = log
+        self._head: deque[bytes] = deque()
+        self._tail: deque[bytes] = deque()
+        self._tail_bytes = 0
+        self._in_memory = 0
+        #: Bytes that were put and not taken yet. The file's own count is ahead of it while a thread reads there.
+        self._length = 0
+        self._ring: Ring | None = None
+        #: Whoever moves bytes from one part to another has all of them.
+        self._moving = trio.Lock()
+        self._can_use_disk = bool(space.settings.disk)
+        #: When the client was first found to be slow since it had last read all, in trio's time.
+        self._began = 0.0
+        self._put_bytes = 0
+        #: How long the server had to wait for room, in seconds: since the client had last read all.
+        self.waited = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Spool {self._in_memory} bytes in memory, {self.on_disk} on disk>"
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def on_disk(self) -> int:
+        """How many bytes are in the file."""
+        return 0 if self._ring is None else len(self._ring)
+
+    def put(self, data: bytes) -> None:
+        """Append bytes. Call :meth:`make_room` before more is put."""
+        if not self._length:
+            self._began, self._put_bytes, self.waited = trio.current_time(), 0, 0.0
+        self._length += len(data)
+        self._put_bytes += len(data)
+        self._count(len(data))
+        settings = self._space.settings
+        fits = self._in_memory <= settings.memory - _CHUNK_BYTES and not self._space.is_over
+        if self._tail or self.on_disk or (not fits and self._can_use_disk):
+            self._tail.append(data)
+            self._tail_bytes += len(data)
+        else:
+            self._head.append(data)
+
+    async def make_room(self) -> None:
+        """Move what is too much for memory to the file; wait where there is no room.
+
+        Somebody else must :meth:`take` meanwhile. If this is cancelled, nothing is lost.
+        """
+        while self._tail_bytes >= _CHUNK_BYTES or self._is_over():
+            if self._tail and await self._spill():
+                continue
+            if not self._is_over():
+                return
+            await self._wait()
+
+    def _is_over(self) -> bool:
+        return self._in_memory > self._space.settings.memory or (self._space.is_over and bool(self._tail))
+
+    async def _wait(self) -> None:
+        since = trio.current_time()
+        if not self.waited:
+            settings = self._space.settings
+            self._log.warning(
+                "spool is full",
+                bytes=self._length,
+                seconds=round(since - self._began, 3),
+                on_disk=self.on_disk,
+                advice="the server waits for this client now, and ends the session after its net_write_timeout: "
+                f"have the client read faster, or raise spool.disk ({settings.disk} bytes), spool.memory "
+                f"({settings.memory}) or spool.total_memory ({settings.total_memory})",
+            )
+        try:
+            await self._space.waiting.park()
+        finally:
+            self.waited += max(trio.current_time() - since, 1e-9)
+
+    async def _spill(self) -> bool:
+        """Move what is at the tail to the file; tell whether it had room for any of it."""
+        async with self._moving:
+            if self._ring is None and self._can_use_disk:
+                await self._open()
+            if self._ring is None:
+                return False
+            tail = b"".join(self._tail)
+            chunk = tail[: self._ring.room]
+            if not chunk:
+                return not tail
+            try:
+                await trio.to_thread.run_sync(self._ring.append, chunk)
+            except OSError as error:
+                self._give_up_disk(error)
+                return False
+            self._drop_from_tail(len(chunk))
+            return True
+
+    def _drop_from_tail(self, count: int) -> None:
+        self._tail_bytes -= count
+        self._count(-count)
+        while count:
+            oldest = self._tail.popleft()
+            if len(oldest) > count:
+                self._tail.appendleft(oldest[count:])
+            count -= min(count, len(oldest))
+
+    async def _open(self) -> None:
+        settings = self._space.settings
+        try:
+            self._ring = await trio.to_thread.run_sync(Ring, settings.disk, settings.directory)
+        except OSError as error:
+            self._give_up_disk(error)
+        else:
+            self._log.info("client reads slowly", bytes=self._length)
+
+    def _give_up_disk(self, error: OSError) -> None:
+        self._can_use_disk = False
+        self._log.warning(
+            "spool has no file",
+            reason=error.strerror or str(error),
+            advice="make room in spool.directory, or choose another one; until then, there is only spool.memory",
+        )
+
+    async def take(self) -> bytes:
+        """Take the oldest bytes, as many as are at hand; none if the spool is empty. Raises OSError."""
+        async with self._moving:
+            if not self._head and self._ring is not None and len(self._ring):
+                chunk = await trio.to_thread.run_sync(self._ring.take, _CHUNK_BYTES)
+            else:
+                source = self._head or self._tail
+                if not source:
+                    return b""
+                chunk = source.popleft()
+                if source is self._tail:
+                    self._tail_bytes -= len(chunk)
+                self._count(-len(chunk))
+            self._length -= len(chunk)
+        self._space.waiting.unpark_all()
+        if not self._length:
+            self._note_empty()
+        return chunk
+
+    def _note_empty(self) -> None:
+        self._can_use_disk = bool(self._space.settings.disk)  # There may be room again.
+        if self._ring is not None or self.waited:
+            self._log.info(
+                "client has caught up",
+                bytes=self._put_bytes,
+                seconds=round(trio.current_time() - self._began, 3),
+                server_waited_seconds=round(self.waited, 3),
+            )
+        self._close_ring()
+
+    def close(self) -> None:
+        """Forget everything, and give back the room."""
+        self._head.clear()
+        self._tail.clear()
+        self._tail_bytes = self._length = 0
+        self._count(-self._in_memory)
+        self._close_ring()
+        self._space.waiting.unpark_all()
+
+    def _close_ring(self) -> None:
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+
+    def _count(self, change: int) -> None:
+        self._in_memory += change
+        self._space.in_memory += change
