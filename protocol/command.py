@@ -5,9 +5,9 @@ Theory of operation
 ``CommandReader`` walks over what the client has sent and says how much of it may go to the server as it is. It stops in
 front of a packet that needs a decision (``decision``) and stays there until the one who decided has taken that packet
 out of the stream. A packet is let through when it is whole, so that a client that stalls in the middle of a command
-does not leave the server waiting; one of more than ``STREAM_ABOVE`` bytes goes out as it comes, once so many have come.
-A few bytes of what goes out may have to be changed (:meth:`CommandReader.edited`): the ids of prepared statements and
-of threads, where a new link has others than the client knows.
+does not leave the server waiting; one of more than ``HOLD_ABOVE`` bytes is for somebody else to collect first. A few
+bytes of what goes out may have to be changed (:meth:`CommandReader.edited`): the ids of prepared statements and of
+threads, where a new link has others than the client knows.
 
 What a command may do to the session is noted for the session's memory, and the command itself is kept until it has been
 answered, for the case that the link is lost before.
@@ -33,7 +33,7 @@ from protocol.memory import SessionMemory
 from protocol.notes import Executing, Explained, Fetching, Note, Preparing, Resetting, SettingOption
 from protocol.plain import is_plain
 from protocol.prepared import NO_STATEMENT_ID, PreparedStatement, find_types, keep_types
-from protocol.reply import STREAM_ABOVE, Expected, ReplyKind, ReplyTracker, Stage
+from protocol.reply import Expected, ReplyKind, ReplyTracker, Stage
 from protocol.sql import text_start
 from protocol.statement import classify, may_leave_transaction
 
@@ -90,13 +90,14 @@ _ID_END = HEADER_LENGTH + 1 + 4
 #: MariaDB takes it for the statement that was prepared last.
 _LAST_PREPARED_ID = 0xFFFFFFFF
 
-#: The types of an execution's parameters stand within so many bytes of it.
-_TYPES_WITHIN_BYTES = 512 * 1024
+#: Commands with a payload above this many bytes are collected by somebody else before they go out.
+HOLD_ABOVE = 64 * 1024
 
-#: So much of a command that was collected has to be known when it goes out.
-HELD_BEGINNING = _TYPES_WITHIN_BYTES
+#: So much of a command that was collected has to be known when it goes out: the types of an execution's parameters
+#: stand within it.
+HELD_BEGINNING = 512 * 1024
 
-#: What the rest of a statement that is passed on as it comes must not hide, in lower case.
+#: What the rest of a large statement must not hide, in lower case.
 _LARGE_NEEDLES = (b":=", b"into @", b"_lock(")
 _LONGEST_NEEDLE = max(map(len, _LARGE_NEEDLES))
 
@@ -119,8 +120,8 @@ class Verdict(Enum):
     """Why the reader has stopped in front of a packet."""
 
     TOO_LARGE = auto()  # the server would drop the link at its header
-    COLLECT = auto()  # several frames: only the whole packet shows whether it is too large
-    LOCAL_FILE_TOO_LARGE = auto()  # a piece of a local file, to be cut into smaller ones
+    COLLECT = auto()  # it is large: it must not go out before it is whole, and may turn out to be too large
+    LOCAL_FILE = auto()  # not a command, but the file that the server has asked for
     CARRY_OUT = auto()  # the guard itself has a part in this command
     EXAMINE = auto()  # something has been lost with a link, and the client may be about to meet it
     OUT_OF_SYNC = auto()  # not what the protocol allows here: the next take() raises it, what is in front of it counts
@@ -166,8 +167,6 @@ class CommandReader:
         self._memory = memory
         self._has_attributes = bool(capabilities & Capability.QUERY_ATTRIBUTES)
         self._current_thread = current_thread
-        #: Bytes of the current frame that are still to come, while its beginning has gone out already.
-        self.unsent = 0
         #: Bytes of commands without an answer behind the last one that has one.
         self.trailing = 0
         #: What has to be changed in the bytes that :meth:`take` has let through.
@@ -178,11 +177,6 @@ class CommandReader:
     def __repr__(self) -> str:
         return f"<CommandReader limit {self.limit}, {self.decision or 'no decision pending'}>"
 
-    @property
-    def inside_packet(self) -> bool:
-        """The server has been given the beginning of a packet: nothing but its rest may follow."""
-        return self.unsent > 0
-
     def take(self, data: bytes) -> int:
         """Walk over what the client has sent; return how many bytes of it may go to the server now.
 
@@ -191,24 +185,18 @@ class CommandReader:
         :meth:`edited` gives what is to go out.
 
         Raises:
-            OutOfSync: the sequence id of the first packet in ``data`` is not the one that the protocol asks for, or
-                that of a piece of a file.
+            OutOfSync: the sequence id of the first packet in ``data`` is not the one that the protocol asks for.
         """
         end = len(data)
-        position = min(self.unsent, end)
-        if position:
-            self.unsent -= position
-            if self._is_large_query:
-                self._search_rest(data[:position])
-                self._is_large_query = self.unsent > 0
+        position = 0
         tracker = self._tracker
         while end - position >= HEADER_LENGTH or tracker.stage is _TUNNEL:
             if tracker.stage is _TUNNEL:
                 return end
             if tracker.stage is _LOCAL_INFILE:
-                step = self._take_file(data, position, end)
-            else:
-                step = self._take_command(data, position, end)
+                self.decision = Decision(Verdict.LOCAL_FILE, _NO_COMMAND)
+                break
+            step = self._take_command(data, position, end)
             if not step:
                 break
             position += step
@@ -237,7 +225,7 @@ class CommandReader:
         if code == _QUERY:
             note = self._note_query(data, 0, len(data), is_large=True)
         elif code in _NOTED:
-            note = self._note_command(code, data, 0, len(data), len(data))
+            note = self._note_command(code, data, 0, len(data), is_large=True)
         self.expect_reply(code, sequence_id, note)
         return self.edited(data)[HEADER_LENGTH:]
 
@@ -262,29 +250,24 @@ class CommandReader:
             self.decision = Decision(Verdict.OUT_OF_SYNC, code)
             return 0
         whole = HEADER_LENGTH + length
-        if available < whole and length <= STREAM_ABOVE and length < self.limit:
+        if available < whole and length <= HOLD_ABOVE and length < self.limit:
             return 0
         if not length:
             code = _NO_COMMAND
-        is_ordinary = length < self.limit and length < MAX_FRAME_PAYLOAD and code not in _STOPPED_AT
+        is_ordinary = length < self.limit and length <= HOLD_ABOVE and code not in _STOPPED_AT
         if (not is_ordinary or self.examines) and not self._may_pass(code, length, data, position):
             return 0
-        if available < STREAM_ABOVE < length and (code == _QUERY or code in _NOTED):
-            return 0  # what it is taken for must not depend on how the stream is cut
-        return self._let_pass(code, data, position, min(available, whole), whole)
+        return self._let_pass(code, data, position, whole)
 
-    def _let_pass(self, code: int, data: bytes, position: int, sent: int, whole: int) -> int:
-        """Take down what is to be known of a command; return how many bytes of it go out, 0 to wait as above."""
+    def _let_pass(self, code: int, data: bytes, position: int, whole: int) -> int:
+        """Take down what is to be known of a command; return how many bytes of it go out, 0 for a decision."""
         note: Note | None = None
         if code == _QUERY:
-            note = self._note_query(data, position, sent, is_large=whole > HEADER_LENGTH + STREAM_ABOVE)
-            self._is_large_query = sent < whole
+            note = self._note_query(data, position, position + whole, is_large=False)
         elif code in _NOTED:
             if whole >= _ID_END and not self._may_execute(code, data, position):
                 return 0
-            note = self._note_command(code, data, position, sent, whole)
-            if note is _WAIT:
-                return 0
+            note = self._note_command(code, data, position, whole, is_large=False)
         kind = _KINDS[code]
         if kind is _NO_REPLY and self._memory.answers_unreadable:
             kind = _NO_REPLY if whole - HEADER_LENGTH >= _SHORTEST_SILENT[CommandCode(code)] else ReplyKind.STATUS
@@ -292,10 +275,8 @@ class CommandReader:
             self.trailing += whole
         else:
             self.trailing = 0
-            packet = data[position : position + whole] if sent == whole else None
-            self._tracker.expect(Expected(code, kind, 1, note, packet))
-        self.unsent = whole - sent
-        return sent
+            self._tracker.expect(Expected(code, kind, 1, note, data[position : position + whole]))
+        return whole
 
     def _may_pass(self, code: int, length: int, data: bytes, position: int) -> bool:
         """Judge an unusual command; where it may not pass, the decision is set, unless more bytes are needed for it."""
@@ -314,7 +295,7 @@ class CommandReader:
             verdict = Verdict.CARRY_OUT
         elif self.examines and not has_examined and reply_kind(code) is not ReplyKind.NONE:
             verdict = Verdict.EXAMINE
-        elif length == MAX_FRAME_PAYLOAD:
+        elif length > HOLD_ABOVE:
             if not self._may_execute(code, data, position):
                 return False
             verdict = Verdict.COLLECT
@@ -334,10 +315,10 @@ class CommandReader:
         self.decision = Decision(Verdict.CARRY_OUT, code, statement_id)
         return False
 
-    def _note_query(self, data: bytes, position: int, sent: int, *, is_large: bool) -> Note | None:
+    def _note_query(self, data: bytes, position: int, end: int, *, is_large: bool) -> Note | None:
         """Find out what a COM_QUERY does to the session, as far as its text tells."""
         start = position + HEADER_LENGTH + 1
-        stop = position + (STREAM_ABOVE if is_large else sent)
+        stop = min(end, position + HOLD_ABOVE) if is_large else end
         if self._has_attributes:
             behind = text_start(data, start, stop)
             if behind is None:
@@ -347,7 +328,7 @@ class CommandReader:
             start = behind
         if is_large:
             self._tail = b""
-            self._search_rest(data[start : position + sent])
+            self._search_rest(data[start:end])
         elif is_plain(data, start, stop):
             return None
         text = data[start:stop]
@@ -367,7 +348,7 @@ class CommandReader:
         return effects
 
     def _search_rest(self, piece: bytes) -> None:
-        """Search a statement that goes out as it comes for what it may do to the session."""
+        """Search a large statement for what it may do to the session."""
         text = (self._tail + piece).lower()
         self._tail = text[-_LONGEST_NEEDLE:]
         if any(needle in text for needle in _LARGE_NEEDLES):
@@ -382,16 +363,12 @@ class CommandReader:
             self._memory.hold(Hold(HoldKind.UNSETTLED, "SET session_track_system_variables"))
 
     def _hold_for_large_statement(self) -> None:
-        self._memory.hold(Hold(HoldKind.UNSETTLED, f"what a statement of more than {STREAM_ABOVE} bytes may have set"))
+        self._memory.hold(Hold(HoldKind.UNSETTLED, f"what a statement of more than {HOLD_ABOVE} bytes may have set"))
 
-    def _note_command(self, code: int, data: bytes, position: int, sent: int, whole: int) -> "Note | None":
-        """Find out what another command does to the session, and change the ids in it that the server does not know.
-
-        Returns the note for it, or :data:`_WAIT` where more bytes are needed.
-        """
+    def _note_command(self, code: int, data: bytes, position: int, whole: int, *, is_large: bool) -> Note | None:
+        """Find out what another command does to the session, and change the ids in it that the server does not know."""
         if code == CommandCode.STMT_PREPARE:
-            is_large = whole > HEADER_LENGTH + STREAM_ABOVE
-            text = data[position + HEADER_LENGTH + 1 : position + (STREAM_ABOVE if is_large else sent)]
+            text = data[position + HEADER_LENGTH + 1 : position + (HOLD_ABOVE if is_large else whole)]
             escapes = not self._tracker.status & _NO_BACKSLASH_ESCAPES
             self._hold_for_reports(text)
             return Preparing(None if is_large else text, classify(text, backslash_escapes=escapes))
@@ -404,14 +381,14 @@ class CommandReader:
         if code == CommandCode.PROCESS_KILL:
             self._change_id(data, position, self._current_thread(_id_at(data, position)))
             return None
-        return self._note_statement(code, data, position, sent, whole)
+        return self._note_statement(code, data, position, whole)
 
-    def _note_statement(self, code: int, data: bytes, position: int, sent: int, whole: int) -> Note | None:
+    def _note_statement(self, code: int, data: bytes, position: int, whole: int) -> Note | None:
         """Do :meth:`_note_command` for a command that names a prepared statement."""
         memory = self._memory
         client_id = _id_at(data, position)
         if client_id == _LAST_PREPARED_ID:
-            payload = data[position + HEADER_LENGTH : position + min(sent, STREAM_ABOVE)]
+            payload = data[position + HEADER_LENGTH : position + min(whole, HOLD_ABOVE)]
             return Executing(None, payload) if code in _EXECUTIONS else None
         prepared = memory.statements.get(client_id)
         if prepared is None:
@@ -420,7 +397,7 @@ class CommandReader:
                 self._change_id(data, position, NO_STATEMENT_ID)
             return None
         if code in _EXECUTIONS:
-            return self._note_execution(prepared, data, position, sent, whole)
+            return self._note_execution(prepared, data, position, whole)
         self._change_id(data, position, prepared.server_id)
         match code:
             case CommandCode.STMT_SEND_LONG_DATA:
@@ -434,17 +411,13 @@ class CommandReader:
                 return Fetching(prepared)
         return None
 
-    def _note_execution(
-        self, prepared: PreparedStatement, data: bytes, position: int, sent: int, whole: int
-    ) -> Note | None:
+    def _note_execution(self, prepared: PreparedStatement, data: bytes, position: int, whole: int) -> Note:
         """Remember the types of the parameters, or put them in where the client relies on the server to know them."""
         begin = position + HEADER_LENGTH
-        payload = data[begin : position + sent]
+        payload = data[begin : position + whole]
         try:
             block = find_types(payload, prepared.parameters, has_attributes=self._has_attributes)
         except MalformedPacket:
-            if sent < whole and sent < _TYPES_WITHIN_BYTES:
-                return _WAIT
             block = None
         if keep_types(prepared, payload, block) or not prepared.lacks_types or not prepared.types:
             block = None
@@ -470,32 +443,7 @@ class CommandReader:
         length = int.from_bytes(data[position : position + 3], "little") + by
         self.edits.append(Edit(position, position + 3, length.to_bytes(3, "little")))
 
-    def _take_file(self, data: bytes, position: int, end: int) -> int:
-        """Judge a piece of a local file at ``position``, as :meth:`_take_command` does a command."""
-        length = int.from_bytes(data[position : position + 3], "little")
-        sequence_id = data[position + 3]
-        if sequence_id != self._tracker.sequence_id:
-            raise OutOfSync(f"a piece of a file has sequence id {sequence_id}, not {self._tracker.sequence_id}")
-        if length >= self.limit or length == MAX_FRAME_PAYLOAD:
-            self.decision = Decision(Verdict.LOCAL_FILE_TOO_LARGE, _NO_COMMAND)
-            return 0
-        whole = HEADER_LENGTH + length
-        available = end - position
-        if available < whole and length <= STREAM_ABOVE:
-            return 0
-        self._tracker.sequence_id = (sequence_id + 1) & 0xFF
-        if not length:
-            self._tracker.local_file_sent()
-        if available < whole:
-            self.unsent = whole - available
-            return available
-        return whole
-
 
 def _id_at(data: bytes, position: int) -> int:
     """Read the id that the command whose frame begins at ``position`` begins with."""
     return int.from_bytes(data[position + _ID_END - 4 : position + _ID_END], "little")
-
-
-#: In place of a note: the command cannot be judged before more of it has come.
-_WAIT = Explained()

@@ -37,12 +37,12 @@ def parameter_too_large(size: int, limit: int, server: str, sqlstate: str) -> Er
 
 
 def cannot_hold(size: int, reason: str) -> Err:
-    """Refuse a command of several frames that could not be kept until its size was known."""
+    """Refuse a large command that could not be kept until it was whole."""
     return Err(
         ErrorCode.OUT_OF_RESOURCES,
         _GENERAL,
-        f"stillhere: this command of {size} bytes could not be written to the guard's temporary directory ({reason}). "
-        "It was not sent, and the session is as it was. Make room there, or send less at a time",
+        f"stillhere: there was no room to keep this command of {size} bytes until it was whole ({reason}). It was not "
+        "sent, and the session is as it was. Make room in spool.directory, raise spool.disk, or send less at a time",
     )
 
 

@@ -43,6 +43,11 @@ class Cause(Enum):
         "the server waited too long in the middle of a command or a result",
         "raise net_read_timeout and net_write_timeout on the server",
     )
+    SLOW_CLIENT = (
+        "slow_client",
+        "the server waited in vain for the client to read a result, of which more was left than the spool holds",
+        "have the client read faster, or raise spool.disk here or net_write_timeout on the server",
+    )
     PACKET_TOO_LARGE = (
         "packet_too_large",
         "the server refused the size of a packet",
@@ -84,6 +89,9 @@ class Evidence:
     idle: float
     wait_timeout: float
     is_busy: bool
+    #: How long the server had to wait for the client to read its results, and how long it does that.
+    held_up: float
+    net_write_timeout: float
 
 
 @dataclass
@@ -114,6 +122,8 @@ class Incident:
         has_ended = evidence.end in (LinkEnd.CLOSED, LinkEnd.RESET)
         if has_ended and not evidence.is_busy and evidence.idle >= evidence.wait_timeout - slack:
             return Cause.IDLE_TIMEOUT
+        if has_ended and evidence.is_busy and evidence.held_up >= evidence.net_write_timeout - _CLOCK_SECONDS > 0:
+            return Cause.SLOW_CLIENT
         if evidence.end is LinkEnd.CLOSED and self.was_restarted is False:
             return Cause.KILLED
         return Cause.NETWORK if evidence.end in (LinkEnd.RESET, LinkEnd.SILENCE) else Cause.UNKNOWN

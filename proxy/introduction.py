@@ -18,7 +18,9 @@ from protocol.session_track import (
     watch_statement,
 )
 
-_LIMITS_STATEMENT = "SELECT @@max_allowed_packet, @@net_buffer_length, @@wait_timeout"
+_LIMITS_STATEMENT = (
+    "SELECT @@max_allowed_packet, @@net_buffer_length, @@wait_timeout, @@net_read_timeout, @@net_write_timeout"
+)
 #: FOUND_ROWS() of a new session is 0; the statements above make it 1.
 _FORGET_FOUND_ROWS_STATEMENT = "SELECT 1 FROM DUAL WHERE FALSE"
 
@@ -39,10 +41,12 @@ class Limits:
 
     packet: int
     wait_timeout: float
+    net_read_timeout: float
+    net_write_timeout: float
 
 
 #: For a session that may not even read its variables (an expired password): small enough for any sensible server.
-UNKNOWN_LIMITS = Limits(packet=1 << 20, wait_timeout=28800.0)
+UNKNOWN_LIMITS = Limits(packet=1 << 20, wait_timeout=28800.0, net_read_timeout=30.0, net_write_timeout=60.0)
 
 
 class Introduction:
@@ -94,10 +98,10 @@ class Introduction:
             self._log.warning("limits unknown", reason=str(limits), assumed_bytes=UNKNOWN_LIMITS.packet)
             return UNKNOWN_LIMITS
         values = _texts(limits)
-        if len(values) != 3 or not all(map(str.isdecimal, values)):
+        if len(values) != 5 or not all(map(str.isdecimal, values)):
             raise MalformedPacket("the server does not give its limits as numbers")
-        largest, buffer, wait_timeout = map(int, values)
-        return Limits(max(largest, buffer), wait_timeout)
+        largest, buffer, *timeouts = map(int, values)
+        return Limits(max(largest, buffer), *timeouts)
 
     async def watch(self) -> None:
         """Have the server report again what a client has told it not to. Raises LinkLost."""

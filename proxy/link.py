@@ -105,6 +105,11 @@ class Link:
         """A part of what was given to :meth:`send` or :meth:`post` has not gone out."""
         return bool(self._unsent or self._backlog)
 
+    @property
+    def held_up(self) -> float:
+        """How long others had to wait for the peer to read, in seconds, since it last had read all."""
+        return 0.0 if self._backlog is None else self._backlog.waited
+
     def give_up_after(self, seconds: float) -> None:
         """Have the kernel end the link when the peer has not acknowledged what was sent for ``seconds``."""
         if not self.is_local and hasattr(socket, "TCP_USER_TIMEOUT"):

@@ -24,14 +24,6 @@ async def part(client: Link, answer: Err, owed: int | None) -> None:
         await client.hang_up()
 
 
-async def skip(client: Link, count: int) -> None:
-    """Discard the rest of a packet of which the beginning has gone to the server."""
-    while count:
-        if not client.inbox:
-            await client.must_receive()
-        count -= len(client.take(count))
-
-
 async def _next_command(client: Link) -> int | None:
     """Wait for a command that has an answer, and return that answer's sequence id; None if the client says goodbye."""
     while True:

@@ -20,7 +20,7 @@ from proxy import answers, parting
 from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
 from proxy.incidents import Evidence, Incident
 from proxy.link import RECEIVE_BYTES, Link
-from proxy.oversize import discard_file
+from proxy.local_file import discard_file
 from proxy.rereading import judge_cut_off, read_again
 from proxy.session_state import restore
 from proxy.shared import Shared
@@ -94,6 +94,8 @@ class Recovery:
             idle=trio.current_time() - max(upstream.active_at, upstream.asked_at),
             wait_timeout=upstream.wait_timeout,
             is_busy=not upstream.tracker.idle,
+            held_up=self._client.held_up,
+            net_write_timeout=upstream.net_write_timeout,
         )
 
     async def _salvage(self, wreck: Wreck, incident: Incident, owed: int | None) -> None:
@@ -104,7 +106,6 @@ class Recovery:
             # Nothing but the rest of what has begun would make sense to the client.
             incident.add("closed in the middle of a packet")
             raise SessionOver(f"the server's link: {incident.evidence.reason} (in the middle of a packet)")
-        await parting.skip(client, upstream.reader.unsent)
         if tracker.stage is Stage.LOCAL_INFILE:
             tracker.sequence_id = await discard_file(client, tracker.sequence_id)
         is_renewable = memory.has_only_read and self._settings.snapshots is Snapshots.RENEW

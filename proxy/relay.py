@@ -151,7 +151,7 @@ class TrioRelay:
                 except LinkLost as lost:
                     # It may have ended its side only; a server answers what it has been asked all the same. Where the
                     # server waits for the client, there is nothing to be had.
-                    if not upstream.reader.inside_packet and upstream.tracker.stage not in _ENDED_BY_CLIENT:
+                    if upstream.tracker.stage not in _ENDED_BY_CLIENT:
                         await self._all_replies()
                     return ClientGone(str(lost))
         except ProtocolError as error:
@@ -174,7 +174,7 @@ class TrioRelay:
                 await upstream.link.send(reader.edited(data) if reader.edits else data)
             if reader.decision is None:
                 return None
-        if reader.decision.verdict is not Verdict.LOCAL_FILE_TOO_LARGE:
+        if reader.decision.verdict is not Verdict.LOCAL_FILE:
             await self._all_replies()
         return DecisionDue(reader.decision)
 

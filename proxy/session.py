@@ -1,10 +1,9 @@
 """One client, from its greeting to its end."""
 
-import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import IO, TypeVar
+from typing import TypeVar
 
 import structlog
 import trio
@@ -23,7 +22,10 @@ from protocol.statement import classify
 from proxy import answers, oversize
 from proxy.admission import Admission
 from proxy.errors import CannotHold, LinkLost, LoginFailed, SessionOver
+from proxy.holding import Holding
 from proxy.link import Link
+from proxy.local_file import hand_on_local_file
+from proxy.meanwhile import meanwhile
 from proxy.oversize import ArrivingPacket
 from proxy.recovery import Recovery
 from proxy.relay import (
@@ -43,9 +45,6 @@ from proxy.shared import Shared
 from proxy.tls import ClientTls
 from proxy.upstream import Upstream
 
-#: Up to this size, a command of several frames is kept in memory rather than in a file.
-_HELD_IN_MEMORY_BYTES = 1 << 20
-
 #: The commands that work in a transaction.
 _STATEMENTS = frozenset({CommandCode.QUERY, CommandCode.STMT_EXECUTE, CommandCode.STMT_BULK_EXECUTE})
 
@@ -58,6 +57,7 @@ class Session:
     def __init__(self, client: Link, tls: ClientTls, session_id: int, shared: Shared) -> None:
         self._client = client
         self._config = shared.config
+        self._shared = shared
         self._log = structlog.stdlib.get_logger().bind(session=session_id)
         self._upstream = Upstream(shared, self._log)
         self._admission = Admission(client, tls, self._upstream, shared, self._log)
@@ -141,10 +141,9 @@ class Session:
                 await self._refuse(decision, packet)
             case Verdict.COLLECT:
                 await self._hold(decision)
-            case Verdict.LOCAL_FILE_TOO_LARGE:
-                self._log.info("local file is sent in smaller pieces", limit_bytes=upstream.reader.limit)
+            case Verdict.LOCAL_FILE:
                 try:
-                    await oversize.cut_local_file(self._client, upstream)
+                    await hand_on_local_file(self._client, upstream)
                 except LinkLost as lost:
                     if lost.link is self._client:
                         raise
@@ -158,11 +157,13 @@ class Session:
         upstream.reader.decision = None
 
     async def _hold(self, decision: Decision) -> None:
-        """Keep a command of several frames until its size is known, then send or refuse it."""
+        """Keep a large command until it is whole, then send or refuse it."""
         upstream = self._upstream
-        with tempfile.SpooledTemporaryFile(max_size=_HELD_IN_MEMORY_BYTES) as file:
+        with Holding(self._shared.spool_space) as holding:
             try:
-                packet = await oversize.hold(self._client, upstream.reader.limit, file)
+                packet = await meanwhile(
+                    self._keep_alive, partial(oversize.hold, self._client, upstream.reader.limit, holding)
+                )
             except CannotHold as failed:
                 self._log.error("no room to hold a command", size=failed.size, reason=str(failed))
                 await self._answer(answers.cannot_hold(failed.size, str(failed)), failed.next_sequence_id)
@@ -171,19 +172,19 @@ class Session:
                 await self._refuse(decision, packet)
                 return
             owed = packet.sequence_id if reply_kind(decision.command) is not ReplyKind.NONE else None
-            await self._insist(partial(self._send_held, file, packet, decision.command), owed)
+            await self._insist(partial(self._send_held, holding, packet, decision.command), owed)
 
-    async def _send_held(self, file: IO[bytes], packet: ArrivingPacket, command: int) -> None:
+    async def _send_held(self, holding: Holding, packet: ArrivingPacket, command: int) -> None:
         """Send a command that was held. Raises LinkLost where it has not gone out as a whole."""
         upstream = self._upstream
         if upstream.memory.lost_transaction and command in _STATEMENTS:
             upstream.memory.lost_transaction = False
             await self._answer(answers.rolled_back(str(upstream.address)), packet.sequence_id)
             return
-        if upstream.must_validate(trio.current_time()):
+        if upstream.must_validate(trio.current_time()) or upstream.link.peer_has_closed:
             await upstream.probe()
         try:
-            await oversize.send_held(upstream, file, packet, command)
+            await oversize.send_held(upstream, holding, packet, command)
         except LinkLost:
             upstream.tracker.abandon()  # A server does not carry out what it has only a part of.
             raise
@@ -275,18 +276,18 @@ class Session:
                     raise
                 await self._recover(lost, owed)
 
+    async def _keep_alive(self) -> None:
+        """Keep the server from losing patience with a client that is in the middle of a command, and so not idle."""
+        upstream = self._upstream
+        with suppress(LinkLost):  # which whoever sends next will find out as well
+            while True:
+                upstream.active_at = trio.current_time()
+                await trio.sleep_until(upstream.next_probe())
+                await upstream.probe()
+
     async def _recover(self, lost: LinkLost, owed: int | None = None) -> None:
         """Do what is to be done about a lost link, and go on giving a slow client what it has not read yet."""
-        failure: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._deliver)
-            try:
-                await self._recovery.recover(lost, owed)
-            except (LinkLost, ProtocolError, SessionOver) as error:
-                failure = error
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+        await meanwhile(self._deliver, partial(self._recovery.recover, lost, owed))
 
     async def _deliver(self) -> None:
         with suppress(LinkLost):  # which whoever sends next will find out as well

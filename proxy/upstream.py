@@ -22,7 +22,7 @@ from proxy.dialing import dial
 from proxy.dialogue import Conversation
 from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
 from proxy.identity import Identity
-from proxy.introduction import UNKNOWN_LIMITS, Introduction
+from proxy.introduction import UNKNOWN_LIMITS, Introduction, Limits
 from proxy.keepalive import KeepaliveClock, in_transaction, probe_command
 from proxy.link import Link
 from proxy.shared import Shared
@@ -55,6 +55,7 @@ class Upstream:
     reader: CommandReader
     clock: KeepaliveClock
     identity: Identity
+    limits: Limits
     memory: SessionMemory
 
     def __init__(self, shared: Shared, log: BoundLogger) -> None:
@@ -83,7 +84,7 @@ class Upstream:
     @property
     def at_rest(self) -> bool:
         """Nothing is owed by either side, and no packet is half-way."""
-        return self.tracker.idle and not self.reader.inside_packet and not self.link.has_unsent
+        return self.tracker.idle and not self.link.has_unsent
 
     @property
     def has_ended(self) -> bool:
@@ -294,8 +295,22 @@ class Upstream:
     @property
     def wait_timeout(self) -> float:
         """How long the server lets this session be idle, in seconds."""
-        own = self.memory.tracked.variables.get("wait_timeout", "")
-        return float(own) if own.isdecimal() else self.clock.wait_timeout
+        return self._own_seconds("wait_timeout", self.clock.wait_timeout)
+
+    @property
+    def net_read_timeout(self) -> float:
+        """How long the server waits for the next piece of a local file, in seconds."""
+        return self._own_seconds("net_read_timeout", self.limits.net_read_timeout)
+
+    @property
+    def net_write_timeout(self) -> float:
+        """How long the server waits for somebody to read its results, in seconds."""
+        return self._own_seconds("net_write_timeout", self.limits.net_write_timeout)
+
+    def _own_seconds(self, name: str, otherwise: float) -> float:
+        """Give what the client has set a variable to, if it has."""
+        own = self.memory.tracked.variables.get(name, "")
+        return float(own) if own.isdecimal() else otherwise
 
     def next_probe(self) -> float:
         """Tell when the link is due for a probe, in trio's time."""
@@ -382,7 +397,7 @@ class Upstream:
             self.tracker, self.memory, self.capabilities, UNKNOWN_LIMITS.packet, self._threads.current
         )
         try:
-            limits = await self._introduction().introduce()
+            limits = self.limits = await self._introduction().introduce()
         except MalformedPacket as error:
             raise self.broken(error) from error
         self.tracker.status = ok.status

@@ -51,8 +51,6 @@ def _count_unexecuted(upstream: Upstream, lost: LinkLost) -> int:
     if farewell is not None and farewell.code == ErrorCode.CLIENT_INTERACTION_TIMEOUT and not tracker.reply_begun:
         # The server had waited in vain, and said goodbye before it read any of them.
         return len(tracker.expected)
-    if reader.unsent and tracker.stage is not Stage.LOCAL_INFILE:
-        return 1
     missing = link.unsent
     if lost.end is LinkEnd.CLOSED and link.unacknowledged is not None:
         if not link.is_encrypted:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from protocol.command import HOLD_ABOVE
 from protocol.constants import CommandCode
-from protocol.reply import STREAM_ABOVE
 from tests.e2e.losses import CAPABILITIES, Guarded, is_error, lose_all, query, schemas
 from tests.e2e.wire import execute_argument, long_data_argument
 from tests.guard import Guard
@@ -316,10 +316,10 @@ def test_long_data(stack: ExitStack, guard: Guard, server: Server) -> None:
 
 def test_a_large_prepared_statement(stack: ExitStack, guard: Guard, server: Server) -> None:
     session = connect(stack, guard, server)
-    session.prepare("large", f"SELECT LENGTH('{'x' * STREAM_ABOVE}')")
+    session.prepare("large", f"SELECT LENGTH('{'x' * HOLD_ABOVE}')")
     session.close_statement("large")
     session.settle()
     session.lose()
-    session.prepare("large", f"SELECT LENGTH('{'x' * STREAM_ABOVE}')")
+    session.prepare("large", f"SELECT LENGTH('{'x' * HOLD_ABOVE}')")
     session.settle()
     session.lose_for_good("a prepared statement too large to be remembered")

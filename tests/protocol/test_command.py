@@ -10,7 +10,7 @@ from protocol.command import Decision, Verdict, reply_kind
 from protocol.constants import Capability
 from protocol.errors import OutOfSync
 from protocol.notes import Executing
-from protocol.reply import ReplyKind, Stage
+from protocol.reply import ReplyKind
 from protocol.resultset import payloads
 from protocol.session_track import watch_statement
 from tests.protocol.transcripts import (
@@ -80,7 +80,6 @@ def test_commands_pass_when_they_are_whole() -> None:
         assert wire.tracker.idle
     assert wire.client_says(data[-1:]) == data
     assert not wire.tracker.idle
-    assert not wire.reader.inside_packet
 
 
 def test_pipelined_commands_pass_together_and_a_half_one_waits() -> None:
@@ -108,33 +107,21 @@ def test_an_empty_packet_is_a_command_that_nobody_knows() -> None:
     assert wire.reader.decision == Decision(Verdict.QUIT, 1)
 
 
-def test_large_commands_pass_as_they_come() -> None:
-    for size, streamed in ((0x10000, False), (0x10001, True)):
+@pytest.mark.parametrize("command", [QUERY, b"\x77", LONG_DATA, b"\x16SELECT 1"])
+def test_large_commands_are_collected(command: bytes) -> None:
+    for size, is_large in ((0x10000, False), (0x10001, True)):
         wire = Wire()
-        data = ask(b"\x77".ljust(size, b" "))
-        assert wire.client_says(data[:4]) == b""
-        assert wire.client_says(data[4:1000]) == (data[:1000] if streamed else b"")
-        assert wire.reader.inside_packet == streamed
-        assert wire.tracker.idle != streamed
-        assert wire.client_says(data[1000:-1]) == (data[1000:-1] if streamed else b"")
-        assert wire.reader.inside_packet == streamed
+        data = ask(command.ljust(size, b" "))
+        assert wire.client_says(data[:1000]) == b""
+        assert (wire.reader.decision is not None) == is_large
+        if wire.reader.decision is not None:
+            assert wire.reader.decision.verdict is Verdict.COLLECT
+            assert wire.reader.decision.command == command[0]
+            continue
+        assert wire.client_says(data[1000:-1]) == b""
+        assert wire.tracker.idle
         # The next command begins in the same chunk as the last one ends.
-        assert wire.client_says(data[-1:] + ask(PING)) == (data[-1:] if streamed else data) + ask(PING)
-        assert not wire.reader.inside_packet
-        assert [expected.command for expected in wire.tracker.expected] == [0x77, 0x0E]
-
-
-def test_large_statements_pass_as_they_come_once_there_is_enough_to_judge_them_by() -> None:
-    for size, streamed in ((0x10000, False), (0x10001, True)):
-        wire = Wire()
-        data = ask(QUERY.ljust(size, b" "))
-        assert wire.client_says(data[:0xFFFF]) == b""
-        assert wire.client_says(data[0xFFFF:-1]) == (data[:-1] if streamed else b"")
-        assert wire.reader.inside_packet == streamed
-        # The next command begins in the same chunk as the last one ends.
-        assert wire.client_says(data[-1:] + ask(PING)) == (data[-1:] if streamed else data) + ask(PING)
-        assert not wire.reader.inside_packet
-        assert [expected.command for expected in wire.tracker.expected] == [0x03, 0x0E]
+        assert wire.client_says(data[-1:] + ask(PING)) == data + ask(PING)
 
 
 # The limit
@@ -183,23 +170,6 @@ def test_the_limit_goes_for_what_the_guard_carries_out(command: bytes) -> None:
         assert (wire.reader.decision.verdict is Verdict.TOO_LARGE) == refused
 
 
-@pytest.mark.parametrize("size", [1023, 1024])
-def test_the_limit_goes_for_local_files(size: int) -> None:
-    wire = Wire(limit=1024)
-    wire.client_asks(QUERY)
-    wire.server_says(frames(LOCAL_INFILE))
-    data = frames(b"1\n", b"x" * size, b"", start=2)
-    shown = wire.client_says(data)
-    if size < 1024:
-        assert shown == data
-        assert wire.tracker.stage is Stage.RESULT
-    else:
-        assert shown == frames(b"1\n", start=2)
-        assert wire.reader.decision == Decision(Verdict.LOCAL_FILE_TOO_LARGE, 0)
-        assert wire.client_inbox == data[len(shown) :]
-        assert wire.tracker.sequence_id == 3
-
-
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"0x{command[0]:02x}")
 @pytest.mark.parametrize(
     ("limit", "verdict"),
@@ -215,21 +185,6 @@ def test_nothing_of_several_frames_passes(command: bytes, limit: int, verdict: V
     assert wire.reader.decision.command == command[0]
     assert len(wire.tracker.expected) == 1  # the ping's
     assert wire.client_says(b"x" * 1000) == b""
-
-
-def test_the_largest_frame_that_is_not_continued_passes() -> None:
-    wire = Wire(limit=0x1000000)
-    data = ask(QUERY.ljust(0xFFFFFE, b" "))
-    assert wire.client_says(data) == data
-    assert wire.reader.decision is None
-
-
-def test_files_in_pieces_of_several_frames_are_cut() -> None:
-    wire = Wire(limit=1 << 26)
-    wire.client_asks(QUERY)
-    wire.server_says(frames(LOCAL_INFILE))
-    assert wire.client_says(b"\xff\xff\xff\x021,2,3") == b""
-    assert wire.reader.decision == Decision(Verdict.LOCAL_FILE_TOO_LARGE, 0)
 
 
 def test_the_id_of_a_statement_is_waited_for() -> None:
@@ -353,39 +308,15 @@ def test_the_commands_before_one_that_is_out_of_sync_count() -> None:
         wire.client_says(b"")
 
 
-def test_the_pieces_of_a_file_go_on_with_the_ids() -> None:
+def test_a_file_is_for_somebody_else() -> None:
     wire = Wire()
     wire.client_asks(QUERY)
     wire.server_says(frames(LOCAL_INFILE))
-    with pytest.raises(OutOfSync, match="0, not 2"):
-        wire.client_says(ask(QUERY))
-    assert wire.tracker.stage is Stage.LOCAL_INFILE
-
-
-def test_the_ids_of_a_file_wrap() -> None:
-    wire = Wire()
-    wire.client_asks(QUERY)
-    wire.server_says(frames(LOCAL_INFILE))
-    data = frames(*[b"1\n"] * 300, b"", start=2)
-    for start in range(0, len(data), 11):
-        wire.client_says(data[start : start + 11])
-    assert wire.client_inbox == b""
-    answer = frames(OK, start=303)
-    assert wire.server_says(answer) == answer
-    assert wire.tracker.idle
-
-
-def test_pieces_of_a_file_pass_whole_unless_they_are_large() -> None:
-    for size, streamed in ((0x10000, False), (0x10001, True)):
-        wire = Wire()
-        wire.client_asks(QUERY)
-        wire.server_says(frames(LOCAL_INFILE))
-        data = frames(b"x" * size, b"", start=2)
-        assert wire.client_says(data[:1000]) == (data[:1000] if streamed else b"")
-        assert wire.reader.inside_packet == streamed
-        assert wire.tracker.stage is Stage.LOCAL_INFILE
-        assert wire.client_says(data[1000:]) == (data[1000:] if streamed else data)
-        assert wire.tracker.stage.name == "RESULT"
+    assert wire.reader.take(b"\0") == 0
+    assert wire.reader.decision is None
+    for data in (frames(b"1\n", start=2), ask(QUERY), frames(b"", start=2)):
+        assert wire.reader.take(data) == 0
+        assert wire.reader.decision == Decision(Verdict.LOCAL_FILE, 0)
 
 
 def test_commands_follow_a_file() -> None:
@@ -494,13 +425,12 @@ def test_ids_are_changed_in_every_command_of_a_pipeline() -> None:
     assert wire.reader.edits == []
 
 
-def test_the_id_of_a_large_command_is_changed_before_any_of_it_goes_out() -> None:
+def test_the_id_of_a_large_command_is_changed() -> None:
     wire = Wire()
     wire.prepare(7, 300)
     data = ask(with_id(0x18, 7, bytes(0x10000)))
-    assert wire.client_says(data[:0xFFFF]) == b""
-    assert wire.client_says(data[0xFFFF:-1]) == ask(with_id(0x18, 300, bytes(0x10000)))[:-1]
-    assert wire.client_says(data[-1:]) == data[-1:]
+    assert wire.client_says(data[:-1]) == b""
+    assert wire.client_says(data[-1:]) == ask(with_id(0x18, 300, bytes(0x10000)))
 
 
 @pytest.mark.parametrize("code", sorted(WITH_STATEMENT_ID))
@@ -863,8 +793,7 @@ def test_a_command_is_kept_until_it_has_been_answered() -> None:
     wire.client_asks(QUERY, PING)
     assert [expected.packet for expected in wire.tracker.expected] == [ask(QUERY), ask(PING)]
     wire = Wire()
-    data = ask(large(b"\x03SELECT "))
-    wire.client_says(data[:-1])
+    wire.client_asks(large(b"\x03SELECT "))
     assert [expected.packet for expected in wire.tracker.expected] == [None]
 
 

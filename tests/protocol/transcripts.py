@@ -7,14 +7,18 @@ from typing import Any
 import pytest
 
 from protocol import command, framing, reply
-from protocol.command import CommandReader
-from protocol.constants import Capability
+from protocol.command import HELD_BEGINNING, CommandReader, Decision, Verdict
+from protocol.constants import HEADER_LENGTH, Capability
+from protocol.errors import OutOfSync
 from protocol.memory import SessionMemory
 from protocol.prepared import PreparedStatement
-from protocol.reply import ReplyTracker
+from protocol.reply import ReplyTracker, Stage
 from protocol.statement import classify
 
 NONE = Capability(0)
+
+#: Lengths of frames that are continued, where the protocol is scaled down and where it is not.
+_FULL_FRAMES = (0xFF, 0xFFFFFF)
 
 OK = b"\x00\x00\x00\x02\x00\x00\x00"
 OK_MORE = b"\x00\x00\x00\x0a\x00\x00\x00"
@@ -134,12 +138,52 @@ class Wire:
     def client_says(self, data: bytes) -> bytes:
         """Have the client send something; return what goes on to the server."""
         self.client_inbox += data
-        if self.reader.decision is not None:
+        passed = b""
+        while True:
+            if self.reader.decision is None:
+                count = self.reader.take(self.client_inbox)
+                assert count <= len(self.client_inbox)
+                passed += self.reader.edited(self._take_from_client(count))
+            before = len(passed)
+            match self.reader.decision:
+                case Decision(Verdict.LOCAL_FILE):
+                    self.reader.decision = None
+                    passed += self._hand_file_on()
+                case Decision(Verdict.COLLECT, code):
+                    passed += self._send_collected(code)
+            if len(passed) == before:
+                return passed
+
+    def _take_from_client(self, count: int) -> bytes:
+        taken, self.client_inbox = self.client_inbox[:count], self.client_inbox[count:]
+        return taken
+
+    def _send_collected(self, code: int) -> bytes:
+        """Do the part of the one who collects large commands: here, those of a single frame, once it is whole."""
+        length = int.from_bytes(self.client_inbox[:3], "little")
+        if length in _FULL_FRAMES or len(self.client_inbox) < HEADER_LENGTH + length:
             return b""
-        count = self.reader.take(self.client_inbox)
-        assert count <= len(self.client_inbox)
-        passed, self.client_inbox = self.client_inbox[:count], self.client_inbox[count:]
-        return self.reader.edited(passed)
+        payload = self._take_from_client(HEADER_LENGTH + length)[HEADER_LENGTH:]
+        sent = self.reader.expect_held(code, payload[:HELD_BEGINNING], 1)
+        rest = payload[HELD_BEGINNING:]
+        self.reader.look_through(rest)
+        self.reader.decision = None
+        return frame(sent + rest, 0)
+
+    def _hand_file_on(self) -> bytes:
+        """Do the part of the one who hands local files on: here, packet by packet as they come."""
+        passed = b""
+        while self.tracker.stage is Stage.LOCAL_INFILE and len(self.client_inbox) >= HEADER_LENGTH:
+            length = int.from_bytes(self.client_inbox[:3], "little")
+            if self.client_inbox[3] != self.tracker.sequence_id:
+                raise OutOfSync("a piece of a file has another sequence id")
+            if len(self.client_inbox) < HEADER_LENGTH + length:
+                break
+            self.tracker.sequence_id = (self.tracker.sequence_id + 1) & 0xFF
+            if not length:
+                self.tracker.local_file_sent()
+            passed += self._take_from_client(HEADER_LENGTH + length)
+        return passed
 
     def server_says(self, data: bytes) -> bytes:
         """Have the server send something; return what goes on to the client."""
@@ -164,6 +208,6 @@ def small_frames(*, frame_payload: int = 0xFF, stream_above: int = 0x40) -> Iter
     with pytest.MonkeyPatch.context() as patch:
         for module in (command, framing, reply):
             patch.setattr(module, "MAX_FRAME_PAYLOAD", frame_payload)
-        for module in (command, reply):
-            patch.setattr(module, "STREAM_ABOVE", stream_above)
+        patch.setattr(reply, "STREAM_ABOVE", stream_above)
+        patch.setattr(command, "HOLD_ABOVE", frame_payload - 1)
         yield

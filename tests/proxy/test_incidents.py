@@ -19,6 +19,8 @@ IDLE = Evidence(
     idle=5.0,
     wait_timeout=WAIT_TIMEOUT,
     is_busy=False,
+    held_up=0.0,
+    net_write_timeout=60.0,
 )
 
 
@@ -77,6 +79,14 @@ def test_no_word_from_a_server_that_is_up() -> None:
 
 def test_nobody_could_ask_the_server_whether_it_was_up() -> None:
     assert cause_of(was_restarted=None) is Cause.UNKNOWN
+
+
+def test_a_server_that_was_not_read_from_for_too_long() -> None:
+    for end in (LinkEnd.CLOSED, LinkEnd.RESET):
+        assert cause_of(end=end, is_busy=True, held_up=60.1) is Cause.SLOW_CLIENT
+        assert cause_of(end=end, is_busy=True, held_up=30.0) is not Cause.SLOW_CLIENT
+        # It has been read, and the result was complete.
+        assert cause_of(end=end, is_busy=False, held_up=60.1) is not Cause.SLOW_CLIENT
 
 
 def test_the_network() -> None:

@@ -1,17 +1,19 @@
 """What goes out of a command that was collected, with frames of 255 bytes in place of those of 16 MiB."""
 
 from collections.abc import Iterator
-from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trio
 
+from config import Spool
 from protocol.command import CommandReader
 from protocol.resultset import payloads
 from proxy import oversize
+from proxy.holding import Holding
 from proxy.oversize import send_held
+from proxy.spool import SpoolSpace
 from tests.protocol.transcripts import OK, Wire, frames, small_frames
 
 FULL = 0xFF
@@ -24,7 +26,7 @@ RESTORED = b"\x17\x2c\x01\x00\x00\x00\x01\x00\x00\x00\x00\x01" + TYPES
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(oversize, "MAX_FRAME_PAYLOAD", FULL)
     monkeypatch.setattr(oversize, "HELD_BEGINNING", 0x40)
-    monkeypatch.setattr(oversize, "RECEIVE_BYTES", 0x20)
+    monkeypatch.setattr("proxy.holding._CHUNK_BYTES", 0x20)
     with small_frames(frame_payload=FULL):
         yield
 
@@ -40,12 +42,22 @@ class Sent:
         self.data += data
 
 
+async def held(payload: bytes) -> Holding:
+    """Collect a command, the most of it in a file."""
+    holding = Holding(SpoolSpace(Spool(memory=0x50)))
+    for start in range(0, len(payload), 0x30):
+        await holding.append(payload[start : start + 0x30])
+    await holding.complete()
+    return holding
+
+
 async def send(reader: CommandReader, payload: bytes) -> list[int]:
     """Send a command that was collected; return the lengths of its frames, having seen that they are in order."""
     link = Sent()
     upstream: Any = SimpleNamespace(reader=reader, link=link)
     packet: Any = SimpleNamespace(size=len(payload), sequence_id=len(payload) // FULL + 1)
-    await send_held(upstream, BytesIO(payload), packet, payload[0])
+    with await held(payload) as holding:
+        await send_held(upstream, holding, packet, payload[0])
     lengths: list[int] = []
     position, whole = 0, b""
     while position < len(link.data):
@@ -94,5 +106,6 @@ async def test_its_bytes_are_those_of_the_clients_command() -> None:
     rest = bytes(range(256)) * 2
     payload = BARE + rest
     packet: Any = SimpleNamespace(size=len(payload), sequence_id=3)
-    await send_held(upstream, BytesIO(payload), packet, payload[0])
+    with await held(payload) as holding:
+        await send_held(upstream, holding, packet, payload[0])
     assert list(payloads(link.data)) == [RESTORED + rest]

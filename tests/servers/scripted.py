@@ -24,7 +24,7 @@ TIMEOUT_SECONDS = 20.0
 _OK_PACKET = build_packet(OK, 1)
 #: What a guard asks of a new session, by how the statement begins, and the one row of the answer.
 _OWN_QUESTIONS: dict[bytes, tuple[bytes, ...]] = {
-    b"SELECT @@max_allowed_packet": (b"67108864", b"16384", b"28800"),
+    b"SELECT @@max_allowed_packet": (b"67108864", b"16384", b"28800", b"30", b"60"),
     b"SELECT variable_name": (b"wait_timeout",),
     b"SELECT @@SESSION.session_track": (b"autocommit", b"1", b"0", b"OFF"),
     b"SELECT @@SESSION.transaction_isolation": (b"REPEATABLE-READ",),
