@@ -28,6 +28,9 @@ _QUESTIONS = {
     ),
 }
 
+#: In bytes, with some room for spaces; one that is longer is not found where it lies across two pieces.
+_LONGEST_QUESTION = 256
+
 _INSERTS = re.compile(rb"\s*(insert|replace)\b", re.IGNORECASE)
 
 
@@ -38,11 +41,33 @@ def asked_for(text: bytes) -> Leftover:
     answered = Leftover.ROW_COUNT
     if _INSERTS.match(first):
         answered |= Leftover.INSERT_ID
-    asked = Leftover(0)
+    return _mentioned(first) & answered | _mentioned(text) & ~answered
+
+
+class Asking:
+    """What a large text asks for, of which the pieces are shown one after the other: whatever it mentions anywhere."""
+
+    def __init__(self) -> None:
+        self.asked = Leftover(0)
+        self._tail = b""
+
+    def __repr__(self) -> str:
+        return f"<Asking {self.asked}>"
+
+    def look_through(self, piece: bytes) -> None:
+        """Look at the next piece."""
+        text = self._tail + piece
+        self.asked |= _mentioned(text)
+        self._tail = text[-_LONGEST_QUESTION:]
+
+
+def _mentioned(text: bytes) -> Leftover:
+    """Tell for what there are questions in a text."""
+    mentioned = Leftover(0)
     for leftover, question in _QUESTIONS.items():
-        if question.search(first if leftover in answered else text):
-            asked |= leftover
-    return asked
+        if question.search(text):
+            mentioned |= leftover
+    return mentioned
 
 
 def _first_statement(text: bytes) -> bytes:

@@ -7,6 +7,7 @@ session behind it. Nothing here keeps more than a piece in memory.
 from protocol.command import HELD_BEGINNING
 from protocol.constants import HEADER_LENGTH, MAX_FRAME_PAYLOAD
 from protocol.errors import OutOfSync
+from protocol.looking_back import Asking, Leftover
 from proxy.errors import CannotHold
 from proxy.holding import Holding
 from proxy.link import Link
@@ -94,6 +95,15 @@ async def hold(client: Link, limit: int, holding: Holding) -> ArrivingPacket:
     if failure is not None and packet.size < limit:
         raise CannotHold(packet.size, packet.sequence_id, failure.strerror or str(failure)) from failure
     return packet
+
+
+async def asked_for(holding: Holding) -> Leftover:
+    """Tell what a command that was held asks for of what was left behind in front of it."""
+    asking, position = Asking(), 0
+    while piece := await holding.read(position):
+        asking.look_through(piece)
+        position += len(piece)
+    return asking.asked
 
 
 async def send_held(upstream: Upstream, holding: Holding, packet: ArrivingPacket, code: int) -> None:

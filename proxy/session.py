@@ -177,9 +177,13 @@ class Session:
     async def _send_held(self, holding: Holding, packet: ArrivingPacket, command: int) -> None:
         """Send a command that was held. Raises LinkLost where it has not gone out as a whole."""
         upstream = self._upstream
-        if upstream.memory.lost_transaction and command in _STATEMENTS:
-            upstream.memory.lost_transaction = False
+        memory = upstream.memory
+        if memory.lost_transaction and command in _STATEMENTS:
+            memory.lost_transaction = False
             await self._answer(answers.rolled_back(str(upstream.address)), packet.sequence_id)
+            return
+        if memory.lost_leftovers and command in _STATEMENTS and await self._has_lost(await oversize.asked_for(holding)):
+            await self._answer(answers.cannot_look_back(str(upstream.address)), packet.sequence_id)
             return
         if upstream.must_validate(trio.current_time()) or upstream.link.peer_has_closed:
             await upstream.probe()

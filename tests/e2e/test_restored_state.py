@@ -8,6 +8,7 @@ import mysql.connector
 import pytest
 from pymysql.constants import CLIENT
 
+from protocol.command import HOLD_ABOVE
 from protocol.constants import Capability, CommandCode
 from tests.e2e import wire
 from tests.e2e.losses import (
@@ -659,6 +660,7 @@ def test_an_id_that_went_with_its_link_is_not_made_up(stack: ExitStack, guard: G
     assert is_error(through.ask(query(ask)), 1180)
     through.lose()
     assert is_error(through.ask(query(ask)), 1180)
+    assert is_error(through.ask(query(f"SELECT '{'x' * HOLD_ABOVE}', LAST_INSERT_ID()")), 1180)
     through.run(insert)
     assert through.rows(ask) == ((100,),)
     through.settle()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from protocol.looking_back import Leftover, asked_for
+from protocol.looking_back import Asking, Leftover, asked_for
 
 INSERT_ID, ROW_COUNT, WARNINGS = Leftover.INSERT_ID, Leftover.ROW_COUNT, Leftover.WARNINGS
 
@@ -26,3 +26,14 @@ INSERT_ID, ROW_COUNT, WARNINGS = Leftover.INSERT_ID, Leftover.ROW_COUNT, Leftove
 )
 def test_what_is_asked_for(text: bytes, asked: Leftover) -> None:
     assert asked_for(text) == asked
+
+
+def test_what_is_asked_for_in_pieces() -> None:
+    text = b"INSERT INTO child VALUES (LAST_INSERT_ID(), ROW_COUNT())".ljust(1000)
+    for size in (1, 7, 300, 1000):
+        asking = Asking()
+        for start in range(0, len(text), size):
+            asking.look_through(text[start : start + size])
+        assert asking.asked == INSERT_ID | ROW_COUNT
+    asking.look_through(b"SELECT 1")
+    assert Asking().asked == Leftover(0)
