@@ -6,9 +6,16 @@ A ``Spool`` is a queue of bytes in three parts: the oldest ones in memory (``_he
 newest ones in memory again (``_tail``), on their way to the file. :meth:`Spool.put` never waits and never loses
 anything; whoever puts calls :meth:`Spool.make_room` afterwards, which moves the newest part to the file, and waits
 where there is no room.
+
+Bytes change parts, or leave, only inside :meth:`Spool._moving`, one task at a time, and they are dropped where they
+were only after they have arrived where they go. Threads read and write the file; a thread that has begun is never
+abandoned, so a task that is cancelled has either done nothing or all of it. A file that fails is not written to again
+before the spool has been empty.
 """
 
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import trio
 from structlog.stdlib import BoundLogger
@@ -16,8 +23,11 @@ from structlog.stdlib import BoundLogger
 from config import Spool as SpoolSettings
 from proxy.ring import Ring
 
-#: What is moved to the file, and from it, at once.
-_CHUNK_BYTES = 256 * 1024
+#: What is moved to the file at once, if there is so much.
+_SPILL_BYTES = 256 * 1024
+
+#: What is taken out of the file at once. It is not counted any more: no more than what any link may have in its hands.
+_TAKE_BYTES = 64 * 1024
 
 
 class SpoolSpace:
@@ -52,9 +62,9 @@ class Spool:
         #: Bytes that were put and not taken yet. The file's own count is ahead of it while a thread reads there.
         self._length = 0
         self._ring: Ring | None = None
-        #: Whoever moves bytes from one part to another has all of them.
-        self._moving = trio.Lock()
+        self._lock = trio.Lock()
         self._can_use_disk = bool(space.settings.disk)
+        self._is_closed = False
         #: When the client was first found to be slow since it had last read all, in trio's time.
         self._began = 0.0
         self._put_bytes = 0
@@ -74,13 +84,15 @@ class Spool:
 
     def put(self, data: bytes) -> None:
         """Append bytes. Call :meth:`make_room` before more is put."""
+        if self._is_closed:
+            return  # nobody will take them
         if not self._length:
             self._began, self._put_bytes, self.waited = trio.current_time(), 0, 0.0
         self._length += len(data)
         self._put_bytes += len(data)
         self._count(len(data))
         settings = self._space.settings
-        fits = self._in_memory <= settings.memory - _CHUNK_BYTES and not self._space.is_over
+        fits = self._in_memory <= settings.memory - _SPILL_BYTES and not self._space.is_over
         if self._tail or self.on_disk or (not fits and self._can_use_disk):
             self._tail.append(data)
             self._tail_bytes += len(data)
@@ -92,7 +104,7 @@ class Spool:
 
         Somebody else must :meth:`take` meanwhile. If this is cancelled, nothing is lost.
         """
-        while self._tail_bytes >= _CHUNK_BYTES or self._is_over():
+        while self._tail_bytes >= _SPILL_BYTES or self._is_over():
             if self._tail and await self._spill():
                 continue
             if not self._is_over():
@@ -100,7 +112,10 @@ class Spool:
             await self._wait()
 
     def _is_over(self) -> bool:
-        return self._in_memory > self._space.settings.memory or (self._space.is_over and bool(self._tail))
+        if self._in_memory > self._space.settings.memory:
+            return True
+        # What came before there was too much in memory may stay there, as long as what comes now goes to the file.
+        return self._space.is_over and bool(self._tail if self._can_use_disk else self._in_memory)
 
     async def _wait(self) -> None:
         since = trio.current_time()
@@ -121,23 +136,34 @@ class Spool:
             self.waited += max(trio.current_time() - since, 1e-9)
 
     async def _spill(self) -> bool:
-        """Move what is at the tail to the file; tell whether it had room for any of it."""
-        async with self._moving:
+        """Move what is at the tail to the file; tell whether it is worth looking again."""
+        async with self._moving():
+            if not self._tail:
+                return True  # taken meanwhile
             if self._ring is None and self._can_use_disk:
                 await self._open()
-            if self._ring is None:
+            if self._ring is None or not self._can_use_disk or not self._ring.room:
                 return False
-            tail = b"".join(self._tail)
-            chunk = tail[: self._ring.room]
-            if not chunk:
-                return not tail
+            chunk = b"".join(self._tail)[: self._ring.room]
             try:
                 await trio.to_thread.run_sync(self._ring.append, chunk)
             except OSError as error:
                 self._give_up_disk(error)
                 return False
-            self._drop_from_tail(len(chunk))
-            return True
+            if not self._is_closed:
+                self._drop_from_tail(len(chunk))
+        self._space.waiting.unpark_all()  # others may have waited for that memory
+        return True
+
+    @asynccontextmanager
+    async def _moving(self) -> AsyncIterator[None]:
+        """Have all parts to oneself, but for what is put and for the end of the spool."""
+        async with self._lock:
+            try:
+                yield
+            finally:
+                if self._is_closed:
+                    self._close_ring()
 
     def _drop_from_tail(self, count: int) -> None:
         self._tail_bytes -= count
@@ -167,21 +193,23 @@ class Spool:
 
     async def take(self) -> bytes:
         """Take the oldest bytes, as many as are at hand; none if the spool is empty. Raises OSError."""
-        async with self._moving:
+        async with self._moving():
+            if not self._length:
+                return b""
             if not self._head and self._ring is not None and len(self._ring):
-                chunk = await trio.to_thread.run_sync(self._ring.take, _CHUNK_BYTES)
+                chunk = await trio.to_thread.run_sync(self._ring.take, _TAKE_BYTES)
+                if self._is_closed:
+                    return b""
             else:
                 source = self._head or self._tail
-                if not source:
-                    return b""
                 chunk = source.popleft()
                 if source is self._tail:
                     self._tail_bytes -= len(chunk)
                 self._count(-len(chunk))
             self._length -= len(chunk)
+            if not self._length:
+                self._note_empty()
         self._space.waiting.unpark_all()
-        if not self._length:
-            self._note_empty()
         return chunk
 
     def _note_empty(self) -> None:
@@ -197,11 +225,14 @@ class Spool:
 
     def close(self) -> None:
         """Forget everything, and give back the room."""
+        self._is_closed = True
         self._head.clear()
         self._tail.clear()
         self._tail_bytes = self._length = 0
         self._count(-self._in_memory)
-        self._close_ring()
+        # Not while a thread may have the file: its descriptor might be another file's by then. Who moves closes it.
+        if not self._lock.locked():
+            self._close_ring()
         self._space.waiting.unpark_all()
 
     def _close_ring(self) -> None:
