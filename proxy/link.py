@@ -176,11 +176,16 @@ class Link:
             await self.send(data)
         elif self.has_unsent:
             self._backlog.put(data)
-            await self._backlog.make_room()
+            await self.wait_room()
         else:
             self._unsent = self._send_now(data)
             if self._unsent:
                 self._left.set()
+
+    async def wait_room(self) -> None:
+        """Wait until there is room in the backlog for what is posted next, where a post was cancelled before that."""
+        if self._backlog:
+            await self._backlog.make_room()
 
     async def wait_unsent(self) -> None:
         """Wait until :meth:`post` has left something for :meth:`flush`."""

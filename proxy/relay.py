@@ -189,6 +189,7 @@ class TrioRelay:
         client, upstream = self._client, self._upstream
         tracker, link = upstream.tracker, upstream.link
         try:
+            await client.wait_room()
             while True:
                 shown = upstream.take_replies()
                 if shown:

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import structlog
 import trio
@@ -20,7 +20,7 @@ from proxy.passwords import PasswordBook
 from proxy.reconnect import Reconnector
 from proxy.relay import TrioRelay
 from proxy.shared import Shared
-from proxy.spool import SpoolSpace
+from proxy.spool import Spool, SpoolSpace
 from proxy.tls import UpstreamTls
 from proxy.upstream import Upstream
 from tests.servers.scripted import COLUMN, EOF, answer_own_question, packets
@@ -74,11 +74,14 @@ class FarServer:
 class Rig:
     """The client's end (``client``), the relay, and the server behind it."""
 
-    def __init__(self, client: socket.socket, relay: TrioRelay, upstream: Upstream, server: FarServer) -> None:
+    def __init__(
+        self, client: socket.socket, relay: TrioRelay, upstream: Upstream, server: FarServer, space: SpoolSpace
+    ) -> None:
         self.client = trio.socket.from_stdlib_socket(client)
         self.relay = relay
         self.upstream = upstream
         self.server = server
+        self.spool_space = space
 
     async def ask(self, payload: bytes, count: int = 11) -> bytes:
         """Send a command as the client and receive ``count`` bytes (an OK packet has 11)."""
@@ -117,5 +120,7 @@ async def rigged(**sections: dict[str, str]) -> AsyncIterator[Rig]:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.run)
             await upstream.begin_session(Ok(0, 0, 0, 2, 0, b"", b"").build())
-            yield Rig(client, TrioRelay(Link(near), upstream), upstream, server)
+            with closing(Spool(shared.spool_space, log)) as spool:
+                relay = TrioRelay(Link(near, spool), upstream)
+                yield Rig(client, relay, upstream, server, shared.spool_space)
             nursery.cancel_scope.cancel()

@@ -1,18 +1,23 @@
 """A link keeps what was received and what was not sent."""
 
+import random
 import socket
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import pytest
+import structlog
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from config import ListenTls, TcpAddress, Tls
+from config import Spool as SpoolSettings
 from protocol.errors import OutOfSync
 from proxy.errors import LinkLost
 from proxy.link import Link
+from proxy.spool import Spool, SpoolSpace
 from proxy.tls import ClientTls, UpstreamTls, make_certificate
 
 
@@ -140,3 +145,99 @@ async def test_only_an_end_in_good_order_tells_what_has_arrived(*, is_encrypted:
     # A reset acknowledges nothing, so the command might have arrived or not.
     assert client.unacknowledged == (None if is_reset else 0)
     client.close()
+
+
+SPOOL = SpoolSettings(memory=100_000, disk=300_000)
+
+
+@contextmanager
+def spooling(settings: SpoolSettings = SPOOL) -> Iterator[Spool]:
+    space = SpoolSpace(settings)
+    with closing(Spool(space, structlog.stdlib.get_logger())) as spool:
+        yield spool
+    assert space.in_memory == 0
+
+
+async def test_what_is_posted_does_not_wait_for_the_peer(pair: tuple[socket.socket, socket.socket]) -> None:
+    with spooling() as spool:
+        link, peer = Link(pair[0], spool), pair[1]
+        expected, received = bytes(range(256)) * 40_000, b""
+        position = 0
+        while len(spool) < 200_000:
+            await link.post(expected[position : position + 10_000])
+            position += 10_000
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.send, b"behind all of it")
+            await wait_all_tasks_blocked()
+            assert link.has_unsent
+            while link.has_unsent:
+                received += drain(peer)
+                await trio.lowlevel.checkpoint()
+        received += drain(peer)
+        assert received == expected[:position] + b"behind all of it"
+
+
+async def test_there_is_no_more_room_after_a_post_was_cancelled(
+    pair: tuple[socket.socket, socket.socket], autojump_clock: MockClock
+) -> None:
+    with spooling(SpoolSettings(memory=100_000, disk=0)) as spool:
+        link, peer = Link(pair[0], spool), pair[1]
+        await link.wait_room()
+        with trio.move_on_after(1) as post:
+            while True:
+                await link.post(bytes(10_000))
+        assert post.cancelled_caught
+        with trio.move_on_after(1) as waiting:
+            await link.wait_room()
+        assert waiting.cancelled_caught
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.flush)
+            drain(peer)
+            await link.wait_room()
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("is_encrypted", [True, False])
+async def test_order_however_posts_and_sends_and_flushes_are_cancelled(*, is_encrypted: bool) -> None:
+    randomly = random.Random(3)
+    expected, received = randomly.randbytes(6_000_000), bytearray()
+    with (
+        spooling() as spool,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        closing(Link(socket.create_connection(listener.getsockname()))) as client,
+        closing(Link(listener.accept()[0], spool)) as server,
+    ):
+        if is_encrypted:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ClientTls(ListenTls(), make_certificate()).accept, server)
+                await UpstreamTls(Tls(), TcpAddress("127.0.0.1", 3306)).connect(client)
+
+        async def write() -> None:
+            rest = expected
+            while rest:
+                say = randomly.choice((server.post, server.post, server.post, server.send))
+                count = randomly.randrange(1, 70_000)
+                with trio.move_on_after(randomly.random() / 500):
+                    # Cancelled, neither has lost anything, and the next one comes behind it.
+                    await say(rest[:count])
+                rest = rest[count:]
+            while server.has_unsent:
+                await server.flush()
+
+        async def deliver() -> None:
+            while True:
+                with trio.move_on_after(randomly.random() / 500):
+                    await server.wait_unsent()
+                    await server.flush()
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write)
+            nursery.start_soon(deliver)
+            while len(received) < len(expected):
+                await client.must_receive(randomly.randrange(1, 200_000))
+                received += client.take(len(client.inbox))
+                if not randomly.randrange(3):
+                    await trio.sleep(0.002)
+            nursery.cancel_scope.cancel()
+    assert bytes(received) == expected
