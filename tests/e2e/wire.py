@@ -1,5 +1,6 @@
 """What tests say to a guard or a server: whole statements, or single packets that no driver would send."""
 
+import socket
 from typing import Any
 
 from protocol.framing import build_packet
@@ -26,6 +27,12 @@ def query(connection: Connection, sql: str) -> Any:
 def private(connection: object) -> Any:
     """Give a connection or cursor as what it is inside, which PyMySQL's published types do not say."""
     return connection
+
+
+def socket_of(connection: Connection) -> socket.socket:
+    """Return a connection's socket."""
+    inside: socket.socket = private(connection)._sock
+    return inside
 
 
 def descriptor(connection: Connection) -> int:
