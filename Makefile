@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 4
 
-.PHONY: help demo run test check lint fuzz differential chaos bench bench-framing bench-overhead bench-storm
-.PHONY: venv mariadb mysql drivers peers clean
+.PHONY: help demo run test check lint fuzz differential chaos bench bench-framing bench-overhead bench-storm bench-large
+.PHONY: test-slow venv mariadb mysql drivers peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -22,6 +22,9 @@ run: venv  ## start the guard in front of your own server: make run UPSTREAM=hos
 
 test: venv mariadb mysql drivers  ## run all tests, against a real MariaDB and a real MySQL 9
 	$(BIN)/pytest -n $(WORKERS)
+
+test-slow: venv mariadb mysql  ## a client that takes a minute for a large result
+	STILLHERE_SLOW_SECONDS=60 $(BIN)/pytest tests/e2e/test_slow_reading.py -k very_long --timeout 1200
 
 check: lint test  ## what CI runs
 
@@ -49,6 +52,9 @@ bench-overhead: venv mariadb mysql peers
 
 bench-storm: venv mariadb mysql  ## how 500 sessions come back when the server is restarted or killed
 	$(BIN)/python -m bench.storm
+
+bench-large: venv mariadb  ## throughput and CPU time with a large result and large statements
+	$(BIN)/python -m bench.large
 
 peers:
 	@tests/servers/install_debian.sh sysbench sysbench

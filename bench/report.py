@@ -88,7 +88,7 @@ def results_table(rows: Iterable[Row]) -> str:
         "added p99",
         "CPU us/query",
     ]
-    return _table(
+    return table(
         head,
         [
             [
@@ -109,7 +109,8 @@ def results_table(rows: Iterable[Row]) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: set[int]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: set[int]) -> str:
+    """Return a Markdown table that is aligned for reading as it is; ``left`` are the columns of words."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:

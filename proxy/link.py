@@ -210,12 +210,11 @@ class Link:
                 try:
                     if not self._unsent and self._backlog:
                         self._unsent = memoryview(await self._backlog.take())
-                    await wait_writable(self._fd)
                     sent = self._sock.send(self._unsent)
                 except ssl.SSLWantReadError:
                     await wait_readable(self._fd)
                 except (BlockingIOError, ssl.SSLWantWriteError):
-                    continue
+                    await wait_writable(self._fd)
                 except OSError as error:
                     raise _lost(self, error) from error
                 else:

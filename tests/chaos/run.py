@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -76,8 +76,11 @@ class Report:
             yield "no violation"
 
 
-def run(server: Server, seconds: float, clients: int, seed: int) -> Report:
-    """Let clients work for a while in front of a server of its own kind that is not started yet, and audit them."""
+def run(server: Server, seconds: float, clients: int, seed: int, *, spool: Mapping[str, str] | None = None) -> Report:
+    """Let clients work for a while in front of a server of its own kind that is not started yet, and audit them.
+
+    ``spool`` is that section of the guard's configuration, if it is not to be the default.
+    """
     rng = random.Random(seed)
     name = f"{server.name}, {clients} clients, {seconds:g} s"
     with ExitStack() as stack:
@@ -86,7 +89,7 @@ def run(server: Server, seconds: float, clients: int, seed: int) -> Report:
         make_tables(server)
         relay = stack.enter_context(BlackholeRelay(server.host, server.port))
         tls = rng.choice(("disabled", "preferred"))
-        guard = stack.enter_context(_start_guard(relay, tls))
+        guard = stack.enter_context(_start_guard(relay, tls, spool or {}))
         logs, faults, late = _work(server, relay, guard, seconds, clients, rng, seed)
         events, failures = guard.events, guard.failures()
         guard.close()
@@ -97,12 +100,13 @@ def run(server: Server, seconds: float, clients: int, seed: int) -> Report:
     return Report(f"{name}, TLS {tls}", seed, result, faults, events)
 
 
-def _start_guard(relay: BlackholeRelay, tls: str) -> Guard:
+def _start_guard(relay: BlackholeRelay, tls: str, spool: Mapping[str, str]) -> Guard:
     return Guard(
         f"{relay.host}:{relay.port}",
         upstream={"address": f"{relay.host}:{relay.port}", "tls": {"mode": tls}, "connect_timeout": "1s"},
         keepalive={"interval": "2s", "probe_timeout": "500ms", "validate_after": "200ms"},
         reconnect={"wait": "60s"},
+        spool=spool,
         log={"level": "info"},
     )
 
