@@ -26,6 +26,10 @@ from proxy.ring import Ring
 #: What is moved to the file at once, if there is so much.
 _SPILL_BYTES = 256 * 1024
 
+#: A client that makes room for half of what may be in memory in this time reads fast, and needs no file: something else
+#: has kept it from reading. It is long enough for that on a busy machine, and short for a server.
+_GRACE_SECONDS = 0.02
+
 #: What is taken out of the file at once. It is not counted any more: no more than what any link may have in its hands.
 _TAKE_BYTES = 64 * 1024
 
@@ -65,6 +69,8 @@ class Spool:
         self._lock = trio.Lock()
         self._can_use_disk = bool(space.settings.disk)
         self._is_closed = False
+        #: Until when the client may still turn out to read fast, in trio's time; None if that is not in question.
+        self._grace_ends: float | None = None
         #: When the client was first found to be slow since it had last read all, in trio's time.
         self._began = 0.0
         self._put_bytes = 0
@@ -105,6 +111,8 @@ class Spool:
         Somebody else must :meth:`take` meanwhile. If this is cancelled, nothing is lost.
         """
         while self._tail_bytes >= _SPILL_BYTES or self._is_over():
+            if self._ring is None and self._can_use_disk and not self._space.is_over and await self._reads_fast():
+                return
             if self._tail and await self._spill():
                 continue
             if not self._is_over():
@@ -116,6 +124,20 @@ class Spool:
             return True
         # What came before there was too much in memory may stay there, as long as what comes now goes to the file.
         return self._space.is_over and bool(self._tail if self._can_use_disk else self._in_memory)
+
+    async def _reads_fast(self) -> bool:
+        """Give the client a moment; tell whether it has made room in it, so that all can stay in memory."""
+        if self._grace_ends is None:
+            self._grace_ends = trio.current_time() + _GRACE_SECONDS
+        with trio.CancelScope(deadline=self._grace_ends):
+            while self._in_memory > self._space.settings.memory // 2:
+                await self._space.waiting.park()
+            self._grace_ends = None
+            self._head += self._tail
+            self._tail.clear()
+            self._tail_bytes = 0
+            return True
+        return False
 
     async def _wait(self) -> None:
         since = trio.current_time()
@@ -226,6 +248,7 @@ class Spool:
 
     def _note_empty(self) -> None:
         self._can_use_disk = bool(self._space.settings.disk)  # There may be room again.
+        self._grace_ends = None
         if self._ring is not None or self.waited:
             self._log.info(
                 "client has caught up",

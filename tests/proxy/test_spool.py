@@ -138,6 +138,7 @@ def tiny_steps(weather: Weather) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spool_module, "_SPILL_BYTES", 16)
         patch.setattr(spool_module, "_TAKE_BYTES", 5)
+        patch.setattr(spool_module, "_GRACE_SECONDS", weather.randomly.choice((0, 0.0002)))
         patch.setattr(spool_module, "Ring", weather.ring)
         patch.setattr("proxy.spool.trio.to_thread.run_sync", weather.in_thread)
         yield
@@ -237,6 +238,7 @@ async def test_the_same_with_threads_and_a_file_as_they_are() -> None:
         has_put = True
 
     async def take() -> None:
+        await trio.sleep(0.2)  # no fast client
         while spool or not has_put:
             with trio.move_on_after(randomly.random() / 1000):
                 taken.extend(await spool.take())
@@ -262,6 +264,22 @@ async def test_a_client_that_pauses_for_a_moment_needs_no_file() -> None:
             await fill(spool)
         assert (spool.on_disk, spool._ring) == (0, None)
         assert len(await take_all(spool)) == 12 * PIECE
+    assert logs == []
+
+
+async def test_a_client_that_is_kept_from_reading_for_a_moment_needs_no_file(autojump_clock: MockClock) -> None:
+    spool = spool_of(space_of(memory=1024 * KIB, disk=1 << 30))
+    with capture_logs() as logs:
+        for _ in range(5):
+            async with trio.open_nursery() as nursery:
+                for _ in range(15):
+                    await fill(spool)
+                nursery.start_soon(fill, spool)
+                await trio.sleep(0.01)
+                assert spool._ring is None
+                for _ in range(9):
+                    await spool.take()
+            await take_all(spool)
     assert logs == []
 
 
@@ -326,12 +344,12 @@ async def test_without_a_file_there_is_memory_until_the_client_has_caught_up(tmp
     with capture_logs() as logs:
         for _ in range(3):
             await fill(spool)
-        with trio.move_on_after(0.01) as waiting:
+        with trio.move_on_after(0.1) as waiting:
             await fill(spool)
         assert waiting.cancelled_caught
         directory.mkdir()
         await spool.take()
-        with trio.move_on_after(0.01) as waiting:
+        with trio.move_on_after(0.1) as waiting:
             await fill(spool)
         assert waiting.cancelled_caught
         assert names(logs) == ["spool has no file", "spool is full"]
