@@ -108,10 +108,10 @@ class Spool:
     async def make_room(self) -> None:
         """Move what is too much for memory to the file; wait where there is no room.
 
-        Somebody else must :meth:`take` meanwhile. If this is cancelled, nothing is lost.
+        One task at a time may do this; another one must :meth:`take` meanwhile. If it is cancelled, nothing is lost.
         """
         while self._tail_bytes >= _SPILL_BYTES or self._is_over():
-            if self._ring is None and self._can_use_disk and not self._space.is_over and await self._reads_fast():
+            if self._ring is None and not self._space.is_over and await self._reads_fast():
                 return
             if self._tail and await self._spill():
                 continue
