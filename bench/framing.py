@@ -14,7 +14,7 @@ from time import perf_counter
 import click
 
 from bench.report import machine_facts
-from protocol.command import CommandReader
+from protocol.command import HOLD_ABOVE, CommandReader
 from protocol.constants import MAX_FRAME_PAYLOAD, Capability, CommandCode
 from protocol.framing import build_packet, first_packet
 from protocol.memory import SessionMemory
@@ -72,7 +72,7 @@ def cases() -> Iterable[Case]:
     query = build_packet(b"\x03SELECT c FROM sbtest1 WHERE id=".ljust(60, b"5"), 0)
     yield _commands("COM_QUERY of 60 bytes", query, 1)
     yield _commands("100 of them in one chunk", query * 100, 100)
-    yield _commands("COM_QUERY of 16 MiB", build_packet(b"\x03".ljust(MAX_FRAME_PAYLOAD - 1, b"x"), 0), 1)
+    yield _commands("COM_QUERY of 64 KiB", build_packet(b"\x03".ljust(HOLD_ABOVE, b"x"), 0), 1)
     for style, capabilities in (("EOF", Capability(0)), ("end-OK", Capability.DEPRECATE_EOF)):
         rows: tuple[tuple[str, int, int], ...] = (
             ("point select", 120, 1),
