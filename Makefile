@@ -21,7 +21,7 @@ run: venv  ## start the guard in front of your own server: make run UPSTREAM=hos
 	@$(BIN)/stillhere run --upstream $(UPSTREAM)
 
 test: venv mariadb mysql drivers  ## run all tests, against a real MariaDB and a real MySQL 9
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 test-slow: venv mariadb mysql  ## a client that takes a minute for a large result
 	STILLHERE_SLOW_SECONDS=60 $(BIN)/pytest tests/e2e/test_slow_reading.py -k very_long --timeout 1200

@@ -13,7 +13,7 @@ from tests.conftest import SERVERS, skip_unless_available
 @pytest.mark.parametrize("name", sorted(SERVERS))
 def test_no_client_is_told_what_is_not_true(name: str) -> None:
     skip_unless_available(name)
-    report = run(SERVERS[name](), seconds=25, clients=20, seed=random.randrange(1_000_000))
+    report = run(SERVERS[name](), seconds=18, clients=20, seed=random.randrange(1_000_000))
     assert not report.violations, "\n".join(report.lines())
     assert sum(report.faults.values()) >= 3
     assert report.incidents
