@@ -56,7 +56,6 @@ class Session:
 
     def __init__(self, client: Link, tls: ClientTls, session_id: int, shared: Shared) -> None:
         self._client = client
-        self._config = shared.config
         self._shared = shared
         self._log = structlog.stdlib.get_logger().bind(session=session_id)
         self._upstream = Upstream(shared, self._log)
@@ -287,7 +286,9 @@ class Session:
             while True:
                 upstream.active_at = trio.current_time()
                 await trio.sleep_until(upstream.next_probe())
-                await upstream.probe()
+                # A probe whose answer nobody waits for would have it taken for the answer to the command.
+                with trio.CancelScope(shield=True):
+                    await upstream.probe()
 
     async def _recover(self, lost: LinkLost, owed: int | None = None) -> None:
         """Do what is to be done about a lost link, and go on giving a slow client what it has not read yet."""
@@ -314,7 +315,7 @@ class Session:
 
     @property
     def _sqlstate(self) -> str:
-        return self._config.guard.oversize_sqlstate
+        return self._shared.config.guard.oversize_sqlstate
 
 
 def _name(code: int) -> str:

@@ -127,6 +127,25 @@ def test_a_transaction_outlives_a_slow_command(slow_guard: Guard, impatient: Ser
         assert wire.query(connection, "SELECT COUNT(*) FROM slow.t") == ((2,),)
 
 
+def test_a_command_that_becomes_whole_while_the_server_is_asked(impatient: Server) -> None:
+    """The answer to a probe must not pass for the answer to the command."""
+    with (
+        Guard(address(impatient), keepalive={"interval": "200ms"}) as guard,
+        closing(connect(guard)) as connection,
+    ):
+        data = build_packet(b"\x03SELECT 42, '" + b"x" * FEW + b"'", 0)
+        wire.write(connection, data[:FEW])
+        guard.wait_for("probe")  # it is kept alive
+        impatient.pause()
+        try:
+            guard.wait_for("probe")
+            wire.write(connection, data[FEW:])
+            time.sleep(0.2)  # whatever comes of it, comes at once
+        finally:
+            impatient.resume()
+        assert wire.rows(connection) == ((42, "x" * FEW),)
+
+
 def test_the_server_is_lost_while_a_command_arrives(slow_guard: Guard, impatient: Server) -> None:
     """Nothing of it has been sent, so it can be sent to the next link."""
     with closing(connect(slow_guard)) as connection:
