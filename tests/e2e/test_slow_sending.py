@@ -17,8 +17,8 @@ from tests.guard import Guard
 from tests.servers import Connection, Server
 
 #: The server's patience, in the middle of a command and of a local file. It measures in seconds, and not too exactly.
-PATIENCE_SECONDS = 1
-PAUSE_SECONDS = 3.5
+PATIENCE_SECONDS = 2
+PAUSE_SECONDS = 5.0
 
 MANY = 20 << 20  # two frames
 SOME = 1 << 20
