@@ -270,10 +270,13 @@ class Session:
         await settle(self._upstream)
 
     async def _insist(self, act: Callable[[], Awaitable[_T]], owed: int | None = None) -> _T:
-        """Do something at the server, on a new link if need be. ``owed`` is as for :meth:`Recovery.recover`."""
+        """Do something at the server, on a new link if need be. ``owed`` is as for :meth:`Recovery.recover`.
+
+        A slow client goes on being given what it has not read yet.
+        """
         while True:
             try:
-                return await act()
+                return await (meanwhile(self._deliver, act) if self._client.has_unsent else act())
             except LinkLost as lost:
                 if lost.link is self._client:
                     raise

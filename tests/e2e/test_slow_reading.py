@@ -289,6 +289,23 @@ def test_a_directory_that_is_gone(impatient: Server, start_guard: StartGuard, tm
         client.assert_goes_on()
 
 
+def test_a_slow_client_need_not_wait_for_a_probe(impatient: Server, start_guard: StartGuard) -> None:
+    guard = start_guard(address(impatient), keepalive={"interval": "100ms", "probe_timeout": "60s"})
+    with through(guard) as client:
+        reading = client.ask()
+        wait_until_idle(impatient, client.thread)
+        guard.wait_for("probe")
+        impatient.pause()
+        try:
+            guard.wait_for("probe")
+            begun = time.monotonic()
+            reading.assert_whole()
+            assert time.monotonic() - begun < 20
+        finally:
+            impatient.resume()
+        client.assert_goes_on()
+
+
 @pytest.mark.parametrize("kind", ["missing", "file", "unwritable"])
 def test_a_directory_that_cannot_be_used_is_refused_at_the_start(tmp_path: Path, kind: str) -> None:
     directory = tmp_path / "spool"
