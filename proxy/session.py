@@ -177,11 +177,16 @@ class Session:
         """Send a command that was held. Raises LinkLost where it has not gone out as a whole."""
         upstream = self._upstream
         memory = upstream.memory
+        asks_for_lost = (
+            bool(memory.lost_leftovers)
+            and command in _STATEMENTS
+            and await self._has_lost(await oversize.asked_for(holding))
+        )
         if memory.lost_transaction and command in _STATEMENTS:
             memory.lost_transaction = False
             await self._answer(answers.rolled_back(str(upstream.address)), packet.sequence_id)
             return
-        if memory.lost_leftovers and command in _STATEMENTS and await self._has_lost(await oversize.asked_for(holding)):
+        if asks_for_lost:
             await self._answer(answers.cannot_look_back(str(upstream.address)), packet.sequence_id)
             return
         if upstream.must_validate(trio.current_time()) or upstream.link.peer_has_closed:
@@ -239,12 +244,14 @@ class Session:
         arrived = Expected(decision.command, reply_kind(decision.command), 1, packet=packet)
         text = text_of(arrived, memory, upstream.capabilities) or b""
         answer = None
+        # This first: the link can be lost meanwhile, and with it the transaction.
+        asks_for_lost = decision.command in _STATEMENTS and await self._has_lost(asked_for(text))
         if memory.lost_transaction and decision.command in _STATEMENTS:
             # A ROLLBACK asks for what has happened already.
             escapes = not upstream.tracker.status & Status.NO_BACKSLASH_ESCAPES
             if classify(text, backslash_escapes=escapes).kind is not Kind.ROLLBACK:
                 answer = answers.rolled_back(server)
-        elif decision.command in _STATEMENTS and await self._has_lost(asked_for(text)):
+        elif asks_for_lost:
             answer = answers.cannot_look_back(server)
         if decision.command in _STATEMENTS:
             memory.lost_transaction = False

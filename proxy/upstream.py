@@ -150,6 +150,7 @@ class Upstream:
             except ServerError as error:
                 if error.code != ErrorCode.ACCESS_DENIED:
                     raise
+                self.drop_link()
         return await self._reconnect_with(last)
 
     async def _reconnect_with(self, password: bytes) -> None:

@@ -1,5 +1,6 @@
 """A session that has lost its link is what it would be if it had not: beside a direct one that does the same."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import Any, TypeAlias
@@ -11,6 +12,7 @@ from pymysql.constants import CLIENT
 from protocol.command import HOLD_ABOVE
 from protocol.constants import Capability, CommandCode
 from tests.e2e import wire
+from tests.e2e.conftest import StartGuard, address
 from tests.e2e.losses import (
     CAPABILITIES,
     Direct,
@@ -24,7 +26,7 @@ from tests.e2e.losses import (
     schemas,
 )
 from tests.guard import Guard
-from tests.servers import Server
+from tests.servers import Server, StartServer
 
 SCHEMA = (
     "CREATE TABLE t (id BIGINT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(100)) ENGINE=InnoDB",
@@ -666,6 +668,24 @@ def test_an_id_that_went_with_its_link_is_not_made_up(stack: ExitStack, guard: G
     through.settle()
     through.lose()
     assert through.rows(ask) == ((100,),)
+
+
+def test_a_transaction_that_is_lost_while_the_id_is_asked_for(own_server: StartServer, start_guard: StartGuard) -> None:
+    server = own_server()
+    guard = start_guard(address(server))
+    with ExitStack() as stack:
+        names = stack.enter_context(schemas(server, 2, 2, SCHEMA))
+        through, _ = connect_twins(stack, guard, server, names, autocommit=True)
+        through.run("SELECT LAST_INSERT_ID(1)")
+        through.lose()
+        through.run("BEGIN", "INSERT INTO t (v) VALUES ('lost')")
+        server.pause()
+        through.talk.send(query("SELECT LAST_INSERT_ID()"))
+        time.sleep(0.3)  # the guard asks for it before it lets the client; should it not have yet, no harm is done
+        server.crash()
+        server.restart()
+        assert wire.error(wire.receive(through.connection)[1])[0] == 1213
+        assert through.rows("SELECT COUNT(*) FROM t WHERE v = 'lost'") == ((0,),)
 
 
 def connect_driver(stack: ExitStack, guard: Guard, server: Server, **settings: Any) -> tuple[Any, Watched]:
