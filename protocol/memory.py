@@ -63,7 +63,8 @@ class SessionMemory:
     def __init__(self, *, client_listens: bool, multi_statements: bool, keeps_definitions: bool) -> None:
         """``keeps_definitions``: the client may be spared column definitions that it has been given before."""
         self.tracked = SessionTracker(client_listens=client_listens)
-        self._initial_multi_statements = multi_statements
+        #: It outlives a reset and a change of user: the servers keep it with the capabilities of the connection.
+        self.multi_statements = multi_statements
         self.keeps_definitions = keeps_definitions
         #: Whether the server has an answer to a command that it cannot read, even to one that has none otherwise.
         self.answers_unreadable = False
@@ -82,7 +83,6 @@ class SessionMemory:
         self.last_insert_id = 0
         #: Whether the server may think otherwise of LAST_INSERT_ID() than its OK packets say.
         self.is_insert_id_unsettled = False
-        self.multi_statements = self._initial_multi_statements
         self.sql_statements: dict[bytes, SqlStatement] = {}
         #: Names of SQL statements whose text is still to be read from a user variable.
         self.unsettled_sql_statements: dict[bytes, bytes] = {}

@@ -100,7 +100,7 @@ def limits_that_are_no_numbers(peer: Peer) -> None:
         (old_protocol, 1040, "protocol version 9"),
         (short_greeting, 1040, "is this a MySQL server?"),
         (full, 1040, "Too many connections"),
-        (greets_and_vanishes, 1040, "closed by the peer during the login"),
+        (greets_and_vanishes, 1040, "by the peer during the login"),
         (greets_and_is_silent, None, ""),
         (nonsense_in_the_login, 1040, "during the login"),
         (asks_for_an_unknown_plugin, 1251, "authentication_by_horoscope"),

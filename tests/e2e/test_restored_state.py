@@ -809,6 +809,23 @@ def test_a_reset_session(stack: ExitStack, guard: Guard, server: Server) -> None
             assert is_error(through.ask(bytes((EXECUTE,)) + numbers + ONCE), 1243)
 
 
+def test_the_multi_statement_option_outlives_a_reset(stack: ExitStack, guard: Guard, server: Server) -> None:
+    names = stack.enter_context(schemas(server, 2, 2, SCHEMA))
+    through, direct = connect_twins(stack, guard, server, names)
+    two = b"\x03DO 1; DO 2"
+    was_on = not is_error(direct.ask(two), 1064)
+    assert through.ask(two) == direct.ask(two)
+    for option in (b"\x1b" + bytes((was_on, 0)), b"\x1f"):
+        assert through.ask(option) == direct.ask(option)
+    for loss in (False, True):
+        if loss:
+            through.settle()
+            through.lose()
+        answer = through.ask(two)
+        assert answer == direct.ask(two)
+        assert is_error(answer, 1064) == was_on
+
+
 def test_the_schema_of_a_reset_session(stack: ExitStack, guard: Guard, server: Server) -> None:
     names = stack.enter_context(schemas(server, 2, 2, SCHEMA))
     twins = connect_twins(stack, guard, server, names)
