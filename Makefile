@@ -63,8 +63,12 @@ peers:
 
 venv: $(VENV)/ready
 
-$(VENV)/ready: pyproject.toml
+# The pump is compiled where there is a compiler; without it, everything works in plain Python.
+$(VENV)/ready: pyproject.toml setup.py $(wildcard protocol/*.p[xy][xd] proxy/*.p[xy][xd])
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/servers/install_debian.sh "" python3-venv
+	@tests/servers/install_debian.sh cc gcc libc6-dev || true
+	@test -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || \
+		tests/servers/install_debian.sh "" python3-dev || true
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@

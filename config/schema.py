@@ -277,6 +277,14 @@ class Limits(Section):
     drain_timeout: Seconds = 30.0
 
 
+class RelayKind(StrEnum):
+    """What moves the bytes: the compiled pump, or plain trio; AUTO is the pump wherever it is to be had."""
+
+    AUTO = "auto"
+    PUMP = "pump"
+    TRIO = "trio"
+
+
 class Log(Section):
     """What is logged and in which form."""
 
@@ -295,6 +303,8 @@ class Config(Section):
     reconnect: Reconnect = Reconnect()
     spool: Spool = Spool()
     limits: Limits = Limits()
+    relay: Annotated[RelayKind, one_of(RelayKind)] = RelayKind.AUTO
+    workers: int = Field(default=1, strict=True, ge=1, le=64)
     log: Log = Log()
 
     @classmethod

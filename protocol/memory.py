@@ -57,6 +57,10 @@ class SqlStatement:
     text: bytes | None = None
 
 
+#: So many statements are found among those that were executed last.
+_EXECUTED_LAST = 64
+
+
 class SessionMemory:
     """All that is known of one client's session on the server."""
 
@@ -91,6 +95,7 @@ class SessionMemory:
         #: Binary prepared statements by the client's ids, in the order in which they were prepared.
         self.statements: dict[int, PreparedStatement] = {}
         self.last_prepared: PreparedStatement | None = None
+        self._executed_last: dict[int, PreparedStatement] = {}
         #: Isolation level of new transactions by the server's configuration.
         self.isolation = ""
         #: Whether a statement of the open transaction has asked for share locks, which the server does not report.
@@ -304,6 +309,11 @@ class SessionMemory:
                 if not failed:
                     self.multi_statements = multi_statements
 
+    def recently_executed(self) -> list[PreparedStatement]:
+        """Give the statements that were executed last and still exist, no more than a few dozen."""
+        executed = self._executed_last.items()
+        return [prepared for key, prepared in executed if self.statements.get(key) is prepared]
+
     def forget_statement(self, client_id: int) -> None:
         """Take note of a COM_STMT_CLOSE."""
         self.statements.pop(client_id, None)
@@ -318,6 +328,10 @@ class SessionMemory:
         prepared = self._executed(note)
         if prepared is None:
             return
+        self._executed_last.pop(prepared.client_id, None)
+        self._executed_last[prepared.client_id] = prepared
+        if len(self._executed_last) > _EXECUTED_LAST:
+            del self._executed_last[next(iter(self._executed_last))]
         prepared.has_long_data = False
         prepared.has_cursor = not failed and bool(status & _CURSOR_EXISTS)
         prepared.lacks_types = prepared.lacks_types and failed

@@ -166,10 +166,10 @@ class ReplyTracker:
             capabilities & (Capability.OPTIONAL_METADATA | Capability.MARIADB_CACHE_METADATA)
         )
         self._reports_progress = bool(capabilities & Capability.MARIADB_PROGRESS)
-        self._count = 0  # packets to come in the stages COLUMNS and DEFINITIONS
-        self._out_params_more = False  # the result at hand is one of OUT parameters, and another one follows
-        self._unseen = 0  # bytes of the current frame that are still to come
-        self._continued = False  # the next frame belongs to the same row
+        self.count = 0  # packets to come in the stages COLUMNS and DEFINITIONS
+        self.out_params_more = False  # the result at hand is one of OUT parameters, and another one follows
+        self.unseen = 0  # bytes of the current frame that are still to come
+        self.continued = False  # the next frame belongs to the same row
 
     def __repr__(self) -> str:
         return f"<ReplyTracker {self.stage.name}, {len(self.expected)} replies owed>"
@@ -182,7 +182,7 @@ class ReplyTracker:
     @property
     def inside_packet(self) -> bool:
         """The client has been given the beginning of a packet: nothing but its rest may follow."""
-        return self._unseen > 0 or self._continued
+        return self.unseen > 0 or self.continued
 
     def expect(self, expected: Expected) -> None:
         """Take note that a command goes out, before any byte of it does."""
@@ -198,9 +198,9 @@ class ReplyTracker:
         self.stage = Stage.IDLE
         self.sequence_id = 0
         self.reply_begun = False
-        self._out_params_more = False
-        self._unseen = 0
-        self._continued = False
+        self.out_params_more = False
+        self.unseen = 0
+        self.continued = False
 
     def answer_instead(self) -> None:
         """Take note that the guard has answered the first of the commands that the server owes a reply to."""
@@ -227,8 +227,8 @@ class ReplyTracker:
         if self.broken is not None:
             raise self.broken
         end = len(data)
-        position = min(self._unseen, end)
-        self._unseen -= position
+        position = min(self.unseen, end)
+        self.unseen -= position
         edits: list[Edit] = []
         position = self._walk(data, position, end, edits)
         if edits:
@@ -256,8 +256,8 @@ class ReplyTracker:
         self.status = status
         self._memory.may_have_begun = False
         self.row_count = row_count
-        more = status & _MORE_RESULTS or self._out_params_more
-        self._out_params_more = False
+        more = status & _MORE_RESULTS or self.out_params_more
+        self.out_params_more = False
         if more and self.expected[0].kind is ReplyKind.RESULTS:
             self.stage = Stage.RESULT
         else:
@@ -321,7 +321,7 @@ class ReplyTracker:
         start = position
         sequence_id = self.sequence_id
         rows_end_below = self._rows_end_below
-        continued = self._continued
+        continued = self.continued
         while end - position >= _HEADER_AND_FIRST_LENGTH:
             header, first = _HEADER_AND_FIRST(data, position)
             length = header & MAX_FRAME_PAYLOAD
@@ -333,7 +333,7 @@ class ReplyTracker:
             if stop > end:
                 if length <= STREAM_ABOVE:
                     break
-                self._unseen = stop - end
+                self.unseen = stop - end
                 stop = end
             position = stop
             sequence_id = (sequence_id + 1) & 0xFF
@@ -341,7 +341,7 @@ class ReplyTracker:
         if position > start:
             self.sequence_id = sequence_id
             self.reply_begun = True
-            self._continued = continued
+            self.continued = continued
         return position
 
     def _judge(self, length: int, sequence_id: int, first: int) -> None:
@@ -386,7 +386,7 @@ class ReplyTracker:
         self.row_count = None
         self.left_warnings = True
         self._note_leftovers(has_warnings=True, has_rows=False)
-        self._out_params_more = False
+        self.out_params_more = False
         self._end_reply(failed=True)
         return payload
 
@@ -415,20 +415,20 @@ class ReplyTracker:
             self.stage = Stage.LOCAL_INFILE
             return payload
         cursor = Cursor(payload)
-        self._count = cursor.lenenc_integer()
+        self.count = cursor.lenenc_integer()
         if self._counts_with_metadata_flag and cursor.remaining and not cursor.integer(1):
-            self._count = 0
+            self.count = 0
         if cursor.remaining:
             raise MalformedPacket(f"{cursor.remaining} bytes too many behind the number of columns")
-        self.stage = Stage.COLUMNS if self._count else self._stage_behind_columns()
+        self.stage = Stage.COLUMNS if self.count else self._stage_behind_columns()
         return payload
 
     def _stage_behind_columns(self) -> Stage:
         return Stage.ROWS if self._deprecates_eof else Stage.COLUMNS_END
 
     def _read_column(self, payload: bytes) -> bytes:
-        self._count -= 1
-        if not self._count:
+        self.count -= 1
+        if not self.count:
             self.stage = self._stage_behind_columns()
         return payload
 
@@ -438,7 +438,7 @@ class ReplyTracker:
             self._end_result(status)  # the rows come by COM_STMT_FETCH
         else:
             # MySQL announces the result behind OUT parameters here, and no more in the EOF that ends the rows.
-            self._out_params_more = status & _OUT_PARAMS_AND_MORE == _OUT_PARAMS_AND_MORE
+            self.out_params_more = status & _OUT_PARAMS_AND_MORE == _OUT_PARAMS_AND_MORE
             self.stage = Stage.ROWS
         return self._shown_eof(payload)
 
@@ -465,12 +465,12 @@ class ReplyTracker:
             if client_id != prepared.statement_id:
                 payload = payload[:1] + client_id.to_bytes(4, "little") + payload[5:]
         self.row_count = None
-        self._count = 0
+        self.count = 0
         for definitions in (prepared.parameters, prepared.columns):
             if definitions:
-                self._count += (definitions if prepared.sends_metadata else 0) + (not self._deprecates_eof)
+                self.count += (definitions if prepared.sends_metadata else 0) + (not self._deprecates_eof)
         self.stage = Stage.DEFINITIONS
-        if not self._count:
+        if not self.count:
             self._end_reply()
         return payload
 
@@ -479,8 +479,8 @@ class ReplyTracker:
         # The EOFs among them tell how things stand in the session, which says nothing of the statement.
         if isinstance(note, Preparing) and self._memory.keeps_definitions and payload[0] != EOF_BYTE:
             note.definitions.append(payload)
-        self._count -= 1
-        if not self._count:
+        self.count -= 1
+        if not self.count:
             self._end_reply()
         return payload
 

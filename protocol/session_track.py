@@ -53,6 +53,7 @@ REPORT_VARIABLES = (_LIST_VARIABLE, _SCHEMA_VARIABLE, _CHANGE_VARIABLE, _TRANSAC
 #: What a session reports by the server's own configuration: the values of the variables above.
 OWN_REPORTS_STATEMENT = "SELECT " + ", ".join(f"@@SESSION.{name}" for name in REPORT_VARIABLES)
 
+_LAST_INSERT_ID = "last_insert_id"
 _TRANSACTION_KINDS = frozenset({SessionTrack.TRANSACTION_CHARACTERISTICS, SessionTrack.TRANSACTION_STATE})
 #: Servers say ON, clients also something else.
 _ON = ("ON", "1", "TRUE")
@@ -147,6 +148,15 @@ class SessionTracker:
                 self.variables[name] = self._own.get(name, "") if value.upper() == "DEFAULT" else value
                 self.is_overruled = True
         self._choose_shown()
+
+    @property
+    def hides_usual_reports(self) -> bool:
+        """The client does not want to hear what statements usually do: to the transaction, to LAST_INSERT_ID()."""
+        return not self._client_listens or not (
+            self._shown_variables is None
+            or _LAST_INSERT_ID in self._shown_variables
+            or _TRANSACTION_KINDS & self._shown_kinds
+        )
 
     def note(self, block: bytes) -> bytes:
         """Read a block, keep what matters and return the part that is for the client.

@@ -13,6 +13,7 @@ from proxy.errors import StartError
 from proxy.listener import Door, Reception, open_listeners
 from proxy.passwords import PasswordBook
 from proxy.reconnect import Reconnector
+from proxy.relays import open_relays
 from proxy.shared import Shared
 from proxy.spool import SpoolSpace
 from proxy.tls import ClientTls, UpstreamTls, make_certificate, reload_certificates
@@ -49,7 +50,8 @@ async def run(config: Config) -> None:
             for listen, tls in zip(config.listen, client_tls, strict=True)
         ]
         try:
-            await _guard(Reception(shared), doors, _obey(signals, [*client_tls, upstream_tls]), config)
+            async with open_relays(config.relay, config.workers) as make_relay:
+                await _guard(Reception(shared, make_relay), doors, _obey(signals, [*client_tls, upstream_tls]), config)
         finally:
             _remove_sockets(config)
     log.info("stopped")

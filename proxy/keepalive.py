@@ -16,7 +16,8 @@ class KeepaliveClock:
     """Decides when the link of one session is due for a probe. All times are trio's, in seconds."""
 
     def __init__(self, settings: Keepalive, wait_timeout: float) -> None:
-        self._validate_after = settings.validate_after
+        #: After so many seconds of silence, the link must answer before a command is trusted to it.
+        self.validate_after = settings.validate_after
         #: How long the server lets this session be idle, in seconds.
         self.wait_timeout = wait_timeout
         #: No link that is to be probed is silent for longer, in seconds.
@@ -38,7 +39,7 @@ class KeepaliveClock:
 
     def must_validate(self, heard_at: float, now: float) -> bool:
         """Tell whether the link has been silent for so long that it must answer before a command is trusted to it."""
-        return now - heard_at > self._validate_after
+        return now - heard_at > self.validate_after
 
 
 def probe_command(tracker: ReplyTracker) -> CommandCode:

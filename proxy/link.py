@@ -62,6 +62,7 @@ class Link:
         self._backlog = backlog
         self._flushing = trio.Lock()
         self._left = trio.Event()
+        self._failure: Exception | None = None
         #: Received and not yet taken.
         self.inbox = b""
         #: When something was last received, in trio's time.
@@ -115,17 +116,23 @@ class Link:
         if not self.is_local and hasattr(socket, "TCP_USER_TIMEOUT"):
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
+    def _working_socket(self) -> socket.socket:
+        """Give the socket; raises what a call on it has failed with while it was lent."""
+        if self._failure is not None:
+            raise self._failure
+        return self._sock
+
     async def receive(self, at_most: int = RECEIVE_BYTES) -> bool:
         """Add what arrives, up to ``at_most`` bytes, to the inbox; False means that the peer has ended its side.
 
         Raises:
             LinkLost: the link broke.
         """
-        if self._tls is None or not self._tls.pending():
+        if self._failure is None and (self._tls is None or not self._tls.pending()):
             await wait_readable(self._fd)
         while True:
             try:
-                data = self._sock.recv(at_most)
+                data = self._working_socket().recv(at_most)
             except _NOT_NOW:
                 await wait_readable(self._fd)
             except ssl.SSLWantWriteError:
@@ -196,7 +203,7 @@ class Link:
     def _send_now(self, data: bytes) -> memoryview:
         """Send what the peer takes at once; return the rest. Raises LinkLost where the link broke."""
         try:
-            sent = self._sock.send(data)
+            sent = self._working_socket().send(data)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             sent = 0
         except OSError as error:
@@ -210,7 +217,7 @@ class Link:
                 try:
                     if not self._unsent and self._backlog:
                         self._unsent = memoryview(await self._backlog.take())
-                    sent = self._sock.send(self._unsent)
+                    sent = self._working_socket().send(self._unsent)
                 except ssl.SSLWantReadError:
                     await wait_readable(self._fd)
                 except (BlockingIOError, ssl.SSLWantWriteError):
@@ -219,6 +226,28 @@ class Link:
                     raise _lost(self, error) from error
                 else:
                     self._unsent = self._unsent[sent:]
+
+    @property
+    def can_be_lent(self) -> bool:
+        """All that was given to it has gone out, and all that has arrived and is not in the inbox, the kernel has."""
+        return not (self.has_unsent or self._failure) and (self._tls is None or not self._tls.pending())
+
+    def lend(self) -> socket.socket:
+        """Give the socket to somebody else for a while; nothing may be done with the link until :meth:`take_back`."""
+        return self._sock
+
+    def take_back(self, received: bytes, unsent: bytes, heard_at: float, failure: Exception | None) -> None:
+        """Go on where somebody else has stopped.
+
+        ``unsent`` is the rest of what was to be sent, ``heard_at`` when something was last received, in trio's time,
+        and ``failure`` what a call on the socket has failed with: the next one would not tell.
+        """
+        self.inbox += received
+        self._unsent = memoryview(unsent)
+        if unsent:
+            self._left.set()
+        self.heard_at = max(self.heard_at, heard_at)
+        self._failure = failure
 
     def take(self, count: int) -> bytes:
         """Take the first ``count`` bytes out of the inbox."""

@@ -14,6 +14,7 @@ from protocol.framing import build_packet
 from proxy import answers
 from proxy.errors import LinkLost, StartError
 from proxy.link import Link
+from proxy.relays import MakeRelay
 from proxy.session import Session
 from proxy.shared import Shared
 from proxy.spool import Spool
@@ -77,8 +78,9 @@ def _is_stale(path: Path) -> bool:
 class Reception:
     """Gives each client that comes in a session, and turns away those that are too many."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, make_relay: MakeRelay) -> None:
         self._shared = shared
+        self._make_relay = make_relay
         self._sessions: set[Session] = set()
         self._ids = itertools.count(1)
         self._draining = False
@@ -101,7 +103,7 @@ class Reception:
             log.warning("too many sessions", limit=limit)
             await _turn_away(client, limit)
             return
-        session = Session(client, tls, session_id, self._shared)
+        session = Session(client, tls, session_id, self._shared, self._make_relay)
         self._sessions.add(session)
         if self._draining:
             session.drain()

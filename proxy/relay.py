@@ -23,6 +23,9 @@ from proxy.upstream import Upstream
 #: Stages in which the server says nothing more before the client does.
 _ENDED_BY_CLIENT = (Stage.TUNNEL_MOUTH, Stage.TUNNEL, Stage.LOCAL_INFILE)
 
+#: In the middle of a reply, another relay is worth the change only where the reply is long.
+_WORTH_YIELDING_BYTES = 32 * 1024
+
 
 @dataclass(frozen=True)
 class DecisionDue:
@@ -67,6 +70,13 @@ class DrainDue:
     """The guard is about to stop, and the session is at a quiet point."""
 
 
+@dataclass(frozen=True)
+class YieldDue:
+    """Another relay can go on from here; the session is to be looked at again at ``deadline``, in trio's time."""
+
+    deadline: float
+
+
 Event: TypeAlias = DecisionDue | ProbeDue | SettlingDue | UpstreamLost | ClientGone | ClientBroke | DrainDue
 
 
@@ -80,14 +90,20 @@ class Relay(Protocol):
         """Have the cruise end with :class:`DrainDue` at the next quiet point."""
 
 
+def _never() -> bool:
+    return False
+
+
 class TrioRelay:
     """The relay in plain trio: a task for each direction, and one for what a slow client has not read yet."""
 
-    def __init__(self, client: Link, upstream: Upstream) -> None:
+    def __init__(self, client: Link, upstream: Upstream, may_yield: Callable[[], bool] = _never) -> None:
+        """``may_yield`` tells whether another relay could go on from here."""
         self._client = client
         self._upstream = upstream
+        self._may_yield = may_yield
         self._draining = False
-        self._event: Event | None = None
+        self._event: Event | YieldDue | None = None
         self._scope = trio.CancelScope()
         self._settled: trio.Event | None = None
 
@@ -101,6 +117,13 @@ class TrioRelay:
 
     async def cruise(self) -> Event:
         """Let bytes flow; return when something needs a decision."""
+        event = await self.cruise_or_yield()
+        if isinstance(event, YieldDue):
+            raise TypeError("a relay that was never to yield has done so")
+        return event
+
+    async def cruise_or_yield(self) -> Event | YieldDue:
+        """Let bytes flow; return when something needs a decision, or when another relay can go on."""
         self._event = None
         while self._event is None:
             # What passes meanwhile moves the moment of the next probe, so look again before it can have come.
@@ -116,6 +139,8 @@ class TrioRelay:
                 if deadline <= now:
                     return ProbeDue()
                 deadline = min(deadline, settling)
+            if not self._upstream.link.inbox and self._may_yield():
+                return YieldDue(deadline)
             # Cancelling the directions is safe at any moment: links keep what was received and what was not sent.
             with trio.CancelScope(deadline=deadline) as self._scope:
                 async with trio.open_nursery() as nursery:
@@ -124,13 +149,15 @@ class TrioRelay:
                     await self._run(self._commands, nursery.cancel_scope)
             if isinstance(self._event, DrainDue) and not self._upstream.at_rest:
                 self._event = None  # A command slipped through while this was being decided.
+            if isinstance(self._event, YieldDue) and not self._may_yield():
+                self._event = None
         return self._event
 
     def _is_drained(self) -> bool:
         client = self._client
         return self._draining and not (self._upstream.in_transaction or client.inbox or client.has_unsent)
 
-    async def _run(self, part: Callable[[], Awaitable[Event]], all_parts: trio.CancelScope) -> None:
+    async def _run(self, part: Callable[[], Awaitable[Event | YieldDue]], all_parts: trio.CancelScope) -> None:
         """Run one part of the cruise; the event that ends it ends the others as well."""
         event = await part()
         if self._event is None:
@@ -184,7 +211,7 @@ class TrioRelay:
             self._settled = trio.Event()
             await self._settled.wait()
 
-    async def _replies(self) -> Event:
+    async def _replies(self) -> Event | YieldDue:
         """Server to client."""
         client, upstream = self._client, self._upstream
         tracker, link = upstream.tracker, upstream.link
@@ -202,12 +229,14 @@ class TrioRelay:
                     self._note_rest()
                     if self._is_drained():
                         return DrainDue()
+                if (tracker.idle or len(shown) >= _WORTH_YIELDING_BYTES) and self._may_yield():
+                    return YieldDue(self._scope.deadline)
                 if not upstream.has_ended:
                     await link.must_receive()
         except LinkLost as lost:
             return UpstreamLost(lost)
 
-    async def _deliveries(self) -> Event:
+    async def _deliveries(self) -> Event | YieldDue:
         """Give the client what it has not taken at once, as fast as it reads."""
         try:
             while True:
@@ -217,6 +246,8 @@ class TrioRelay:
                     self._note_rest()
                     if self._is_drained():
                         return DrainDue()
+                    if self._may_yield():
+                        return YieldDue(self._scope.deadline)
         except LinkLost as lost:
             return ClientGone(str(lost))
 

@@ -37,9 +37,9 @@ from proxy.relay import (
     ProbeDue,
     Relay,
     SettlingDue,
-    TrioRelay,
     UpstreamLost,
 )
+from proxy.relays import MakeRelay
 from proxy.session_state import settle, settle_insert_id
 from proxy.shared import Shared
 from proxy.tls import ClientTls
@@ -54,9 +54,10 @@ _T = TypeVar("_T")
 class Session:
     """A client's link, its link to the server, and what goes on between them."""
 
-    def __init__(self, client: Link, tls: ClientTls, session_id: int, shared: Shared) -> None:
+    def __init__(self, client: Link, tls: ClientTls, session_id: int, shared: Shared, make_relay: MakeRelay) -> None:
         self._client = client
         self._shared = shared
+        self._make_relay = make_relay
         self._log = structlog.stdlib.get_logger().bind(session=session_id)
         self._upstream = Upstream(shared, self._log)
         self._admission = Admission(client, tls, self._upstream, shared, self._log)
@@ -94,7 +95,7 @@ class Session:
 
     async def _serve(self) -> str:
         """Serve the client; return why that has ended."""
-        relay = self._relay = TrioRelay(self._client, self._upstream)
+        relay = self._relay = self._make_relay(self._client, self._upstream)
         if self._draining:
             relay.drain()
         try:

@@ -1,6 +1,7 @@
 """A guard that a test, the demo or a bench starts as its users do: as a process of its own, with a file."""
 
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -24,7 +25,7 @@ class Guard:
 
     `listen` are entries of the configuration in the place of the one for `port`. `config` is merged into the
     configuration file, section by section. Its log is JSON, and read as it comes. `prefix` is a command that becomes
-    the one behind it.
+    the one behind it. The environment variable STILLHERE_TEST_RELAY chooses the relay, where `config` does not.
     """
 
     host = "127.0.0.1"
@@ -37,7 +38,7 @@ class Guard:
         port: int = 0,
         listen: Sequence[Mapping[str, Any]] = (),
         prefix: Sequence[str] = (),
-        **config: Mapping[str, Any],
+        **config: Mapping[str, Any] | str | int,
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="stillhere-guard-")
         self.socket_path = Path(self._directory.name, "guard.sock")
@@ -49,8 +50,10 @@ class Guard:
             "upstream": {"address": upstream},
             "log": {"level": "debug", "format": "json"},
         }
+        if relay := os.environ.get("STILLHERE_TEST_RELAY"):
+            sections["relay"] = relay
         for name, section in config.items():
-            sections[name] = sections.get(name, {}) | dict(section)
+            sections[name] = sections.get(name, {}) | section if isinstance(section, dict) else section
         file = Path(self._directory.name, "config.yaml")
         file.write_text(yaml.safe_dump(sections))
         self._log = Path(self._directory.name, "guard.log")

@@ -76,10 +76,18 @@ class Report:
             yield "no violation"
 
 
-def run(server: Server, seconds: float, clients: int, seed: int, *, spool: Mapping[str, str] | None = None) -> Report:
+def run(
+    server: Server,
+    seconds: float,
+    clients: int,
+    seed: int,
+    *,
+    spool: Mapping[str, str] | None = None,
+    relay_kind: str = "auto",
+) -> Report:
     """Let clients work for a while in front of a server of its own kind that is not started yet, and audit them.
 
-    ``spool`` is that section of the guard's configuration, if it is not to be the default.
+    ``spool`` and ``relay_kind`` are of the guard's configuration: ``spool`` and ``relay``.
     """
     rng = random.Random(seed)
     name = f"{server.name}, {clients} clients, {seconds:g} s"
@@ -89,7 +97,7 @@ def run(server: Server, seconds: float, clients: int, seed: int, *, spool: Mappi
         make_tables(server)
         relay = stack.enter_context(BlackholeRelay(server.host, server.port))
         tls = rng.choice(("disabled", "preferred"))
-        guard = stack.enter_context(_start_guard(relay, tls, spool or {}))
+        guard = stack.enter_context(_start_guard(relay, tls, spool or {}, relay_kind))
         logs, faults, late = _work(server, relay, guard, seconds, clients, rng, seed)
         events, failures = guard.events, guard.failures()
         guard.close()
@@ -100,13 +108,14 @@ def run(server: Server, seconds: float, clients: int, seed: int, *, spool: Mappi
     return Report(f"{name}, TLS {tls}", seed, result, faults, events)
 
 
-def _start_guard(relay: BlackholeRelay, tls: str, spool: Mapping[str, str]) -> Guard:
+def _start_guard(relay: BlackholeRelay, tls: str, spool: Mapping[str, str], relay_kind: str) -> Guard:
     return Guard(
         f"{relay.host}:{relay.port}",
         upstream={"address": f"{relay.host}:{relay.port}", "tls": {"mode": tls}, "connect_timeout": "1s"},
         keepalive={"interval": "2s", "probe_timeout": "500ms", "validate_after": "200ms"},
         reconnect={"wait": "60s"},
-        spool=spool,
+        spool=dict(spool),
+        relay=relay_kind,
         log={"level": "info"},
     )
 

@@ -131,7 +131,7 @@ def test_swallowed_on_the_way(server: Server, start_guard: StartGuard, schema: s
 
 
 def test_idle_for_too_long(server: Server, start_guard: StartGuard, table: str, stack: ExitStack) -> None:
-    server.execute("SET GLOBAL wait_timeout = 1")
+    server.execute("SET GLOBAL wait_timeout = 2")
     stack.callback(server.execute, "SET GLOBAL wait_timeout = DEFAULT")
     guard = start_guard(address(server))
     schema = table.partition(".")[0]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from protocol.constants import HEADER_LENGTH, Capability
-from tests.protocol.transcripts import COLUMN, HIDDEN, LOCAL_INFILE, SCHEMA, SHOWN, frame
+from tests.protocol.transcripts import COLUMN, LOCAL_INFILE, SCHEMA, SHOWN, UNASKED, frame
 
 #: Where the protocol is scaled down, the length of a full frame.
 FULL = 0xFF
@@ -110,8 +110,8 @@ class _Writer:
         numbers = self.draw(_NUMBERS) + self.draw(_NUMBERS)
         warnings = self.draw(_WARNINGS)
         info = self.draw(st.binary(max_size=9))
-        entries = self.draw(st.lists(st.sampled_from([HIDDEN, SHOWN, SCHEMA]), max_size=3))
-        listed = [entry for entry in entries if entry != HIDDEN] if self.listens else []
+        entries = self.draw(st.lists(st.sampled_from([*UNASKED, SHOWN, SCHEMA]), max_size=3))
+        listed = [entry for entry in entries if entry not in UNASKED] if self.listens else []
         write = partial(_write_ok, header + numbers, status, warnings, info)
         self.add(write(entries), write(listed) if listed != entries else None)
 
@@ -260,9 +260,18 @@ _STATEMENTS = (
     b"EXECUTE s",
     b"CREATE TEMPORARY TABLE t (a INT); DROP TEMPORARY TABLE t",
     b"KILL 7",
+    b"SELECT * FROM t WHERE id = 7",
+    b"\tinsert into t values (1)",
+    b"Update t SET a = 'share'",
     b"SELECT '".ljust(90, b"x") + b"' INTO @a",
 )
 _TAILS = st.binary(max_size=10) | st.sampled_from(_STATEMENTS) | st.binary(min_size=60, max_size=180)
+_ORDINARY_CODES = st.sampled_from([0x03, 0x03, 0x17, 0x0E]).map(lambda code: [code])
+_ORDINARY_TAILS = {
+    0x03: st.sampled_from(_STATEMENTS[-3:]) | st.sampled_from(_STATEMENTS),
+    0x17: st.just(b"\0\1\0\0\0"),
+    0x0E: st.just(b""),
+}
 _STATEMENT_IDS = st.sampled_from([*IDS, *IDS, 10, LAST_PREPARED]).map(lambda value: value.to_bytes(4, "little"))
 _NUMBERS = st.integers(0, 250).map(lambda value: bytes((value,))) | st.just(b"\xfc\x2c\x01")
 _WARNINGS = st.sampled_from([b"\0\0", b"\x01\0"])
@@ -284,9 +293,12 @@ _FLAGS = (
 
 
 @st.composite
-def conversations(draw: st.DrawFn) -> Conversation:
-    """Make a conversation in which both sides keep to the protocol."""
-    scaled_down = draw(st.booleans())
+def conversations(draw: st.DrawFn, *, ordinary: bool = False) -> Conversation:
+    """Make a conversation in which both sides keep to the protocol.
+
+    An ordinary one has its natural size, and one command at a time, most of them such as applications send.
+    """
+    scaled_down = not ordinary and draw(st.booleans())
     limit = draw(st.sampled_from(LIMITS))
     capabilities = Capability(sum(draw(st.sets(st.sampled_from(_FLAGS)))))
     listens = draw(st.booleans())
@@ -295,11 +307,11 @@ def conversations(draw: st.DrawFn) -> Conversation:
     if len(set(writer.statements.values())) < len(writer.statements):
         writer.statements = {}
     statements = tuple(writer.statements.items())
-    for _ in range(draw(st.integers(0, 3))):
-        codes = draw(st.lists(_CODES, min_size=1, max_size=3))
+    for _ in range(draw(st.integers(0, 6 if ordinary else 3))):
+        codes = draw(_ORDINARY_CODES if ordinary else st.lists(_CODES, min_size=1, max_size=3))
         for code in codes:
             named = draw(_STATEMENT_IDS) if code in _NAMING and draw(st.integers(0, 9)) else b""
-            writer.command(bytes((code,)) + named + draw(_TAILS))
+            writer.command(bytes((code,)) + named + draw(_ORDINARY_TAILS[code] if ordinary else _TAILS))
         writer.end_turn(by_client=True)
         for code in codes:
             # Commands that follow a request for a file would be taken for the file.
@@ -371,9 +383,9 @@ MUTATIONS = st.builds(
 
 
 @st.composite
-def broken_conversations(draw: st.DrawFn, *, by_client: bool) -> Conversation:
+def broken_conversations(draw: st.DrawFn, *, by_client: bool, ordinary: bool = False) -> Conversation:
     """Make a conversation in which one side says something wrong, mostly inside valid frames."""
-    conversation = draw(conversations())
+    conversation = draw(conversations(ordinary=ordinary))
     turns = list(conversation.turns)
     places = [index for index, turn in enumerate(turns) if turn.by_client == by_client]
     for mutation in draw(st.lists(MUTATIONS, min_size=1, max_size=3)) if places else []:

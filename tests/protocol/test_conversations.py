@@ -93,7 +93,7 @@ def state(wire: Wire) -> dict[str, object]:
 
 def test_the_state_that_is_compared_is_all_there_is() -> None:
     kept = state(Wire())
-    assert {"tracker.stage", "tracker.sequence_id", "tracker._unseen", "tracker._continued"} <= set(kept)
+    assert {"tracker.stage", "tracker.sequence_id", "tracker.unseen", "tracker.continued"} <= set(kept)
     assert {
         "reader._tail",
         "reader.trailing",

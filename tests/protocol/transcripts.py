@@ -46,6 +46,12 @@ PREPARE = b"\x16SELECT ?"
 HIDDEN = b"\x00\x11\x0cwait_timeout\x03100"
 SHOWN = b"\x00\x0f\x0aautocommit\x03OFF"
 SCHEMA = b"\x01\x02\x01t"
+STATE = b"\x05\x09\x08T_R_____"
+NO_STATE = b"\x05\x09\x08________"
+NO_CHARACTERISTICS = b"\x04\x01\x00"
+INSERTED = b"\x00\x12\x0elast_insert_id\x0242"
+#: Entries of session-track blocks that a client does not see of itself.
+UNASKED = (HIDDEN, STATE, NO_STATE, NO_CHARACTERISTICS, INSERTED)
 
 #: What servers report by default.
 OWN_REPORTS = {

@@ -18,7 +18,8 @@ from proxy.identity import Identity
 from proxy.link import Link
 from proxy.passwords import PasswordBook
 from proxy.reconnect import Reconnector
-from proxy.relay import TrioRelay
+from proxy.relay import Relay, TrioRelay
+from proxy.relays import MakeRelay
 from proxy.shared import Shared
 from proxy.spool import Spool, SpoolSpace
 from proxy.tls import UpstreamTls
@@ -75,7 +76,7 @@ class Rig:
     """The client's end (``client``), the relay, and the server behind it."""
 
     def __init__(
-        self, client: socket.socket, relay: TrioRelay, upstream: Upstream, server: FarServer, space: SpoolSpace
+        self, client: socket.socket, relay: Relay, upstream: Upstream, server: FarServer, space: SpoolSpace
     ) -> None:
         self.client = trio.socket.from_stdlib_socket(client)
         self.relay = relay
@@ -93,7 +94,7 @@ class Rig:
 
 
 @asynccontextmanager
-async def rigged(**sections: dict[str, str]) -> AsyncIterator[Rig]:
+async def rigged(*, make_relay: MakeRelay = TrioRelay, **sections: dict[str, str]) -> AsyncIterator[Rig]:
     """Set a rig up, with a session that has just logged in."""
     config = Config.model_validate({"upstream": {"address": "127.0.0.1:3306"}, **sections})
     near, client = socket.socketpair()
@@ -121,6 +122,6 @@ async def rigged(**sections: dict[str, str]) -> AsyncIterator[Rig]:
             nursery.start_soon(server.run)
             await upstream.begin_session(Ok(0, 0, 0, 2, 0, b"", b"").build())
             with closing(Spool(shared.spool_space, log)) as spool:
-                relay = TrioRelay(Link(near, spool), upstream)
+                relay = make_relay(Link(near, spool), upstream)
                 yield Rig(client, relay, upstream, server, shared.spool_space)
             nursery.cancel_scope.cancel()

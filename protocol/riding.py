@@ -1,0 +1,192 @@
+"""How a session's position passes between the protocol objects in Python and their native twin.
+
+What is understood here is which moments of a session the walker can take over from: nothing is owed, or a result is
+half-way whose command the walker would have admitted itself.
+"""
+
+from typing import TypedDict
+
+from protocol.command import CommandReader
+from protocol.constants import Capability
+from protocol.effects import Kind
+from protocol.memory import SessionMemory
+from protocol.prepared import PreparedStatement
+from protocol.reply import ReplyKind, ReplyTracker, Stage
+from protocol.session_track import NO_TRANSACTION
+from protocol.walker import Walker
+
+#: Stands for a number of rows that is not known.
+_UNKNOWN = -2
+
+_STAGES = frozenset({Stage.RESULT, Stage.COLUMNS, Stage.COLUMNS_END, Stage.ROWS})
+
+
+class Position(TypedDict):
+    """Where a session is in its streams, as integers; what is a bool in Python is 0 or 1 here."""
+
+    stage: int
+    is_ping: int
+    sequence_id: int
+    reply_begun: int
+    count: int
+    unseen: int
+    continued: int
+    status: int
+    row_count: int
+    left_warnings: int
+    may_have_warnings: int
+    insert_id: int
+    is_insert_id_unsettled: int
+    is_transaction_unsettled: int
+    #: The eight letters of the transaction's state, the first one in the lowest byte.
+    transaction_state: int
+    has_ended_transaction: int
+    has_cleared_characteristics: int
+
+
+class Rider:
+    """Puts the position of one session's link into its walker, and takes it back."""
+
+    def __init__(
+        self, walker: Walker, reader: CommandReader, tracker: ReplyTracker, memory: SessionMemory, agreed: Capability
+    ) -> None:
+        """``agreed`` are the capabilities of the link."""
+        self._walker = walker
+        self._reader = reader
+        self._tracker = tracker
+        self._memory = memory
+        self._agreed = agreed
+        #: The statements that the walker knows; at first, those of an earlier link.
+        self._allowed: list[tuple[int, int, bool, bytes]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Rider of {self._tracker}>"
+
+    def is_of(self, tracker: ReplyTracker) -> bool:
+        """Tell whether it rides on the link that a tracker is of."""
+        return self._tracker is tracker
+
+    @property
+    def can_board(self) -> bool:
+        """Whether the walker can take over here."""
+        reader, tracker, memory = self._reader, self._tracker, self._memory
+        return (
+            reader.decision is None
+            and not (reader.examines or reader.edits)
+            and tracker.rerun_refusal is None
+            and tracker.farewell is None
+            and tracker.broken is None
+            and not memory.lost_leftovers
+            and not memory.may_have_begun
+            and len(memory.tracked.transaction_state) == len(NO_TRANSACTION)
+            and (tracker.idle or self._is_in_result)
+        )
+
+    @property
+    def _is_in_result(self) -> bool:
+        tracker = self._tracker
+        expected = tracker.expected[0]
+        return (
+            tracker.stage in _STAGES
+            and not tracker.out_params_more
+            and len(tracker.expected) == 1
+            and expected.kind is ReplyKind.RESULTS
+            and expected.packet is not None
+            and self._admits(expected.packet)
+        )
+
+    def _admits(self, packet: bytes) -> bool:
+        self._agree()
+        return self._walker.admits(packet)
+
+    def _agree(self) -> None:
+        """Tell the walker what holds for all that follows."""
+        capabilities = self._agreed
+        self._walker.agree(
+            deprecates_eof=bool(capabilities & Capability.DEPRECATE_EOF),
+            counts_with_metadata_flag=bool(
+                capabilities & (Capability.OPTIONAL_METADATA | Capability.MARIADB_CACHE_METADATA)
+            ),
+            has_attributes=bool(capabilities & Capability.QUERY_ATTRIBUTES),
+            hides_reports=self._memory.tracked.hides_usual_reports,
+            limit=self._reader.limit,
+        )
+        allowed = [self._rules(prepared) for prepared in self._memory.recently_executed() if _is_simple(prepared)]
+        if allowed != self._allowed:
+            self._walker.allow(allowed)
+            self._allowed = allowed
+
+    def _rules(self, prepared: PreparedStatement) -> tuple[int, int, bool, bytes]:
+        is_named = bool(prepared.parameters and self._agreed & Capability.QUERY_ATTRIBUTES)
+        return prepared.client_id, prepared.parameters, is_named, prepared.types
+
+    def board(self) -> bytes:
+        """Put the position into the walker; return the command that is being answered, empty where there is none.
+
+        What is owed is forgotten here until :meth:`alight`.
+        """
+        tracker, memory = self._tracker, self._memory
+        self._agree()
+        self._walker.position = Position(
+            stage=tracker.stage,
+            is_ping=0,
+            sequence_id=tracker.sequence_id,
+            reply_begun=tracker.reply_begun,
+            count=tracker.count,
+            unseen=tracker.unseen,
+            continued=tracker.continued,
+            status=tracker.status,
+            row_count=_UNKNOWN if tracker.row_count is None else tracker.row_count,
+            left_warnings=tracker.left_warnings,
+            may_have_warnings=tracker.may_have_warnings,
+            insert_id=memory.last_insert_id,
+            is_insert_id_unsettled=memory.is_insert_id_unsettled,
+            is_transaction_unsettled=memory.is_transaction_unsettled,
+            transaction_state=int.from_bytes(memory.tracked.transaction_state.encode("latin-1"), "little"),
+            has_ended_transaction=0,
+            has_cleared_characteristics=0,
+        )
+        command = b"" if tracker.idle else tracker.expected[0].packet or b""
+        tracker.abandon()
+        return command
+
+    def alight(self, command: bytes) -> None:
+        """Take the position back; ``command`` is what is being answered, or empty."""
+        tracker, memory, position = self._tracker, self._memory, self._walker.position
+        tracked = memory.tracked
+        tracker.status = position["status"]
+        tracker.count = position["count"]
+        row_count = position["row_count"]
+        tracker.row_count = None if row_count == _UNKNOWN else row_count
+        tracker.left_warnings = bool(position["left_warnings"])
+        tracker.may_have_warnings = bool(position["may_have_warnings"])
+        memory.last_insert_id = position["insert_id"]
+        memory.is_insert_id_unsettled = bool(position["is_insert_id_unsettled"])
+        memory.is_transaction_unsettled = bool(position["is_transaction_unsettled"])
+        tracked.transaction_state = position["transaction_state"].to_bytes(8, "little").decode("latin-1")
+        if position["has_ended_transaction"]:
+            memory.has_share_locks = False
+        if position["has_cleared_characteristics"]:
+            tracked.characteristics = ""
+        if not command:
+            return
+        # The reader finds the same again as when it lets such a command pass.
+        if self._reader.take(command) != len(command) or self._reader.edits:
+            raise RuntimeError(f"the walker has let a command pass that the reader would not: {command[:50]!r}")
+        tracker.stage = Stage(position["stage"])
+        tracker.sequence_id = position["sequence_id"]
+        tracker.reply_begun = bool(position["reply_begun"])
+        tracker.unseen = position["unseen"]
+        tracker.continued = bool(position["continued"])
+
+
+def _is_simple(prepared: PreparedStatement) -> bool:
+    """Tell whether an ordinary execution does nothing to the session, and need not be changed on its way."""
+    return (
+        prepared.client_id == prepared.server_id
+        and prepared.statement.effects is None
+        and prepared.statement.kind is not Kind.OTHER
+        and prepared.refused_size is None
+        and not (prepared.broken or prepared.lacks_types or prepared.has_long_data or prepared.has_cursor)
+        and (not prepared.parameters or prepared.types_form[1] == prepared.parameters)
+    )

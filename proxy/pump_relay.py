@@ -1,0 +1,95 @@
+"""The relay that leaves to the pump what the pump can do, and to trio all the rest."""
+
+import time
+
+import trio
+
+from protocol.riding import Rider
+from proxy.carrier import Carrier
+from proxy.link import Link
+from proxy.pump import Lane
+from proxy.relay import Event, TrioRelay, YieldDue
+from proxy.upstream import Upstream
+
+#: A packet that is not whole yet may have so many bytes for the pump; longer rows are passed on as they come.
+_LONGEST_BEGINNING = 64 * 1024
+
+
+class PumpRelay:
+    """One session's; see :class:`proxy.relay.Relay`."""
+
+    def __init__(self, client: Link, upstream: Upstream, carrier: Carrier) -> None:
+        self._client = client
+        self._upstream = upstream
+        self._carrier = carrier
+        self._trio = TrioRelay(client, upstream, self._can_ride)
+        self._lane = Lane()
+        self._rider: Rider | None = None
+        self._is_drained = self._has_ended = False
+
+    def __repr__(self) -> str:
+        return f"<PumpRelay between {self._client} and {self._upstream}>"
+
+    def drain(self) -> None:
+        """Have the cruise end with DrainDue at the next quiet point."""
+        self._is_drained = True
+        self._trio.drain()
+        self._carrier.recall(self._lane)
+
+    async def cruise(self) -> Event:
+        """Let bytes flow; return when something needs a decision."""
+        while True:
+            event = await self._trio.cruise_or_yield()
+            if not isinstance(event, YieldDue):
+                self._has_ended = False
+                return event
+            await self._ride(event.deadline)
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+    def _can_ride(self) -> bool:
+        """Tell whether the pump can go on from here."""
+        client, upstream = self._client, self._upstream
+        if (
+            self._is_drained
+            or self._has_ended
+            or client.inbox
+            or not (client.can_be_lent and upstream.link.can_be_lent)
+        ):
+            return False
+        if len(upstream.link.inbox) > (0 if upstream.tracker.idle else _LONGEST_BEGINNING):
+            return False
+        return self._current_rider().can_board
+
+    def _current_rider(self) -> Rider:
+        """Give the rider of the link at hand."""
+        upstream = self._upstream
+        if self._rider is None or not self._rider.is_of(upstream.tracker):
+            self._rider = Rider(self._lane, upstream.reader, upstream.tracker, upstream.memory, upstream.capabilities)
+        return self._rider
+
+    async def _ride(self, deadline: float) -> None:
+        client, link, lane, rider = self._client, self._upstream.link, self._lane, self._current_rider()
+        trio_clock = trio.current_time() - time.monotonic()
+        lane.load(
+            client.lend(),
+            link.lend(),
+            heard_at=link.heard_at - trio_clock,
+            validate_after=self._upstream.clock.validate_after,
+            received=link.take(len(link.inbox)),
+            command=rider.board(),
+            is_unsettled=self._upstream.next_settling() < float("inf"),
+        )
+        with trio.CancelScope(deadline=deadline):
+            await self._carrier.carry(lane)
+        command = lane.command
+        from_client, from_server, for_client, for_server = lane.unload()
+        client_heard_at, server_heard_at = (moment + trio_clock for moment in lane.heard_at)
+        client_failure, server_failure = (error and OSError(error, "") for error in lane.errors)
+        client.take_back(from_client, for_client, client_heard_at, lane.client_failure or client_failure or None)
+        link.take_back(from_server, for_server, server_heard_at, lane.server_failure or server_failure or None)
+        rider.alight(command)
+        commands, *_ = lane.traffic
+        if commands:
+            self._upstream.active_at = link.heard_at
+            self._upstream.reader.trailing = 0
+        self._has_ended = lane.has_ended

@@ -1,0 +1,146 @@
+"""Bytes in the pump: none is lost or reordered, however often the session is handed over."""
+
+import random
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from config import RelayKind
+from protocol.framing import build_packet
+from proxy.relay import ClientGone, DecisionDue, DrainDue, Event, ProbeDue, UpstreamLost
+from proxy.relays import MakeRelay, open_relays
+from tests.proxy.rig import COLUMN, EOF, Rig, ok, packets, rigged
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the pump needs epoll")
+
+KIND = RelayKind.PUMP
+
+
+@asynccontextmanager
+async def pumping(**sections: dict[str, str]) -> AsyncIterator[Rig]:
+    async with open_relays(KIND, 1) as make_relay, rigged(make_relay=make_relay, **sections) as rig:
+        yield rig
+
+
+@asynccontextmanager
+async def riding(rig: Rig, events: list[Event]) -> AsyncIterator[None]:
+    async def cruise() -> None:
+        events.append(await rig.relay.cruise())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cruise)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def until(is_true: Callable[[], object]) -> None:
+    """Wait in real time: the pump knows no other."""
+    with trio.fail_after(5):
+        while not is_true():  # noqa: ASYNC110 - what happens in the pump's thread sets no event
+            await trio.sleep(0.01)
+
+
+async def test_ordinary_commands_are_carried() -> None:
+    async with pumping() as rig:
+        events: list[Event] = []
+        async with riding(rig, events):
+            for _ in range(50):
+                assert await rig.ask(b"\x03SELECT 1") == ok()
+            commands, *_ = rig.relay._lane.traffic  # type: ignore[attr-defined]
+            assert commands == 50
+        assert rig.server.heard == [b"\x03SELECT 1"] * 50
+        assert events == []
+
+
+async def test_other_commands_are_handed_back_and_it_goes_on_behind_them() -> None:
+    async with pumping() as rig:
+        events: list[Event] = []
+        async with riding(rig, events):
+            for payload in (b"\x03SELECT 1", b"\x03SET @a = 1", b"\x03SELECT 2", b"\x0e", b"\x02test", b"\x03SELECT 3"):
+                assert await rig.ask(payload) == ok()
+            await rig.client.send(build_packet(b"\x01", 0))
+            await until(lambda: events)
+        assert isinstance(events[0], DecisionDue)
+
+
+@pytest.mark.parametrize(("end", "event"), [("client", ClientGone), ("server", UpstreamLost)])
+async def test_either_end_can_go(end: str, event: type[Event]) -> None:
+    async with pumping() as rig:
+        events: list[Event] = []
+        async with riding(rig, events):
+            assert await rig.ask(b"\x03SELECT 1") == ok()
+            (rig.client if end == "client" else rig.server.sock).shutdown(socket.SHUT_RDWR)
+            await until(lambda: events)
+        assert isinstance(events[0], event)
+
+
+async def test_a_drain_calls_the_session_back() -> None:
+    async with pumping() as rig:
+        events: list[Event] = []
+        async with riding(rig, events):
+            assert await rig.ask(b"\x03SELECT 1") == ok()
+            rig.relay.drain()
+            await until(lambda: events)
+        assert events == [DrainDue()]
+
+
+async def test_a_cancelled_session_is_called_back() -> None:
+    async with pumping() as rig:
+        async with riding(rig, []):
+            assert await rig.ask(b"\x03SELECT 1") == ok()
+        # Its sockets are its own again.
+        await rig.upstream.link.send(build_packet(b"\x0e", 0))
+        await until(lambda: b"\x0e" in rig.server.heard)
+
+
+def a_reply(rng: random.Random) -> bytes:
+    rows = []
+    for _ in range(rng.choice((0, 1, 3, 500, 3000))):
+        size = rng.choice((1, 30, 100, 240)) if rng.random() < 0.999 else 200_000
+        length = bytes((size,)) if size < 251 else b"\xfd" + size.to_bytes(3, "little")
+        rows.append(length + rng.randbytes(size))
+    return packets(b"\x01", COLUMN, EOF, *rows, EOF)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_no_byte_is_lost_or_reordered_at_random_hand_overs(seed: int) -> None:
+    async def converse(make_relay: MakeRelay, rng: random.Random) -> None:
+        async with rigged(make_relay=make_relay, spool={"memory": "128KiB"}) as rig:
+            replies = {b"%d" % number: a_reply(rng) for number in range(40)}
+            rig.server.answer = lambda command: replies[command.rpartition(b" ")[2]]
+
+            async def cruise() -> None:
+                while True:
+                    event: Event | None = None
+                    with trio.move_on_after(rng.random() / 100):
+                        event = await rig.relay.cruise()
+                    if event is not None:
+                        assert event == ProbeDue()
+                        await rig.upstream.probe()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cruise)
+                for number, expected in replies.items():
+                    verb = rng.choice((b"SELECT", b"SELECT", b"SELECT", b"SELECT ';',"))  # which the pump hands over
+                    command = build_packet(b"\x03" + verb + b" " + number, 0)
+                    cut = rng.randrange(1, 3 * len(command))
+                    await rig.client.send(command[:cut])
+                    if command[cut:]:
+                        await trio.sleep(rng.random() / 100)
+                        await rig.client.send(command[cut:])
+                    received = bytearray()
+                    is_slow = rng.random() < 0.1
+                    while len(received) < len(expected):
+                        received += await rig.client.recv(rng.randrange(1, 200_000))
+                        if is_slow and rng.random() < 0.2:
+                            await trio.sleep(0.04)
+                    assert received == expected
+                nursery.cancel_scope.cancel()
+
+    async with open_relays(KIND, 2) as make_relay, trio.open_nursery() as nursery:
+        for number in range(4):
+            nursery.start_soon(converse, make_relay, random.Random(seed * 100 + number))
