@@ -1,14 +1,13 @@
-"""Measure what the guard costs where much passes at once: a large result, and large statements.
+"""Measure what proxies cost where much passes at once: a large result, and large statements.
 
-The result is read by somebody who only empties the socket, so that the server and the guard are what is measured; the
-statements are sent one after the other, each as soon as the one before it has been answered. Each round does both, with
-and without the guard, in an order that rotates. Medians are reported.
+The result is read by somebody who only empties the socket, so that the server and the proxy are what is measured; the
+statements are sent one after the other, each as soon as the one before it has been answered. Each round does both,
+through each proxy and without one, in an order that rotates. Medians are reported.
 """
 
 import json
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -22,8 +21,9 @@ import pymysql
 
 from bench.cpu import cpu_seconds
 from bench.load import DATABASE, PASSWORD, USER
+from bench.overhead import start_proxies
 from bench.report import machine_facts, table
-from bench.targets import AbsentError, Target, guard
+from bench.targets import Target
 from protocol.framing import build_packet
 from tests.e2e import wire
 from tests.servers import Connection, MariaDB, ServerError
@@ -31,7 +31,7 @@ from tests.servers import Connection, MariaDB, ServerError
 DIRECT = "direct"
 MIB = 1 << 20
 GIB = 1 << 30
-ROW_BYTES = 1024
+ROW_BYTES = 100  # on the wire, of which five are not the value
 STATEMENT_BYTES = 15 * MIB
 PATIENCE_SECONDS = 300
 #: What the end of a result is before its warnings and status: an EOF packet. Nothing in the rows looks like it.
@@ -59,7 +59,7 @@ def download(connection: Connection, count: int) -> int:
     """Receive a result of about so many bytes; return how many they were exactly."""
     sock = wire.socket_of(connection)
     rows = max(1, count // ROW_BYTES)
-    statement = f"SELECT REPEAT('x', {ROW_BYTES - 7}) FROM seq_1_to_{rows}"  # noqa: S608 - numbers
+    statement = f"SELECT REPEAT('x', {ROW_BYTES - 5}) FROM seq_1_to_{rows}"  # noqa: S608 - numbers
     sock.sendall(build_packet(bytes((wire.COM_QUERY,)) + statement.encode(), 0))
     buffer = bytearray(MIB)
     received, end = 0, b""
@@ -146,26 +146,26 @@ def results_table(transfers: Sequence[Transfer]) -> str:
 
 @click.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs per table cell.")
-@click.option("--result", type=click.IntRange(min=1), default=1024, show_default=True, help="Size in MiB.")
+@click.option("--result", type=click.IntRange(min=1), default=200, show_default=True, help="Size in MiB.")
 @click.option("--statements", type=click.IntRange(min=1), default=256, show_default=True, help="Their size in MiB.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers there.")
 def main(rounds: int, result: int, statements: int, json_file: Path | None) -> None:
     """Measure throughput and CPU time with much data, through the guard and without it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     transfers: list[Transfer] = []
+    absent: dict[str, str] = {}
     with ExitStack() as stack:
         try:
             server = stack.enter_context(MariaDB(("--skip-ssl", "--max-allowed-packet=16M")))
             server.execute(f"CREATE USER {USER}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
             server.execute(f"CREATE DATABASE {DATABASE}")
             server.execute(f"GRANT ALL ON {DATABASE}.* TO {USER}@'127.0.0.1'")
-            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stillhere-bench-")))
-            targets = [Target(DIRECT, server.port, ""), stack.enter_context(guard(server.port, directory))]
+            targets = [Target(DIRECT, server.port, ""), *start_proxies(stack, server.port, (), absent)]
             for transfer in measure(targets, rounds, {"result": result * MIB, "statements": statements * MIB}):
                 _show(transfer)
                 if transfer.round >= 0:
                     transfers.append(transfer)
-        except (AbsentError, ServerError, ConnectionError, TimeoutError, pymysql.Error) as error:
+        except (ServerError, ConnectionError, TimeoutError, pymysql.Error) as error:
             raise click.ClickException(str(error)) from None
     facts = machine_facts() | {"server": f"MariaDB {server.version}", "runs": f"{rounds} rounds, no TLS"}
     print(results_table(transfers))

@@ -94,9 +94,9 @@ def main(  # noqa: PLR0913, PLR0917 - one for each option
     with ExitStack() as stack:
         try:
             server = stack.enter_context(MariaDB(SERVER_OPTIONS, port=server_port))
-            _make_user_and_table(server)
+            make_user_and_table(server)
             targets = [Target(DIRECT, server.port, f"MariaDB {server.version}")]
-            targets += _start_proxies(stack, server.port, peers, absent)
+            targets += start_proxies(stack, server.port, peers, absent)
             for measurement in _measure(targets, rounds, seconds, connections, Workload(workload)):
                 measurements.append(measurement)
                 _show(measurement, rounds)
@@ -116,14 +116,15 @@ def main(  # noqa: PLR0913, PLR0917 - one for each option
         sys.exit(1)
 
 
-def _make_user_and_table(server: MariaDB) -> None:
+def make_user_and_table(server: MariaDB) -> None:
+    """Make what the load needs at the server."""
     server.execute(f"CREATE DATABASE {load.DATABASE}")
     server.execute(f"CREATE USER {load.USER}@'127.0.0.1' IDENTIFIED BY '{load.PASSWORD}'")
     server.execute(f"GRANT ALL ON {load.DATABASE}.* TO {load.USER}@'127.0.0.1'")
     load.prepare(server.port)
 
 
-def _start_proxies(
+def start_proxies(
     stack: ExitStack, server_port: int, peers: Sequence[tuple[str, str, int]], absent: dict[str, str]
 ) -> Iterator[Target]:
     """Start what can be started until `stack` ends; who cannot take part is put into `absent`, with the reason."""

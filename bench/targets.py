@@ -42,7 +42,7 @@ Starter = Callable[[int, Path], AbstractContextManager[Target]]
 
 
 @contextmanager
-def guard(server_port: int, directory: Path) -> Iterator[Target]:
+def guard(server_port: int, directory: Path, *, relay: str = "auto", sessions: int = SESSIONS) -> Iterator[Target]:
     """Run stillhere as it is installed, with passwords from its configuration."""
     port = free_port()
     config = directory / "stillhere.yaml"
@@ -50,7 +50,8 @@ def guard(server_port: int, directory: Path) -> Iterator[Target]:
         f"listen: [{{address: '{HOST}:{port}'}}]\n"
         f"upstream: {{address: '{HOST}:{server_port}', tls: {{mode: disabled}}}}\n"
         f"auth: {{mode: users, users: [{{user: {USER}, password: {PASSWORD}}}]}}\n"
-        f"limits: {{sessions: {SESSIONS}}}\n"
+        f"limits: {{sessions: {sessions}}}\n"
+        f"relay: {relay}\n"
         "log: {level: warning}\n"
     )
     command = [sys.executable, "-m", "proxy", "run", str(config)]

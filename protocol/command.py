@@ -97,9 +97,9 @@ HOLD_ABOVE = 64 * 1024
 #: stand within it.
 HELD_BEGINNING = 512 * 1024
 
-#: What the rest of a large statement must not hide, in lower case.
-_LARGE_NEEDLES = (b":=", b"into @", b"_lock(")
-_LONGEST_NEEDLE = max(map(len, _LARGE_NEEDLES))
+#: What the rest of a large statement must not hide, in lower case, by a sign in it.
+_LARGE_NEEDLES = {b":": b":=", b"@": b"into @", b"_": b"_lock("}
+_LONGEST_NEEDLE = max(map(len, _LARGE_NEEDLES.values()))
 
 _NO_BACKSLASH_ESCAPES = int(Status.NO_BACKSLASH_ESCAPES)
 
@@ -169,6 +169,8 @@ class CommandReader:
         self._current_thread = current_thread
         #: Bytes of commands without an answer behind the last one that has one.
         self.trailing = 0
+        #: How many commands in a row, up to the last one, have done nothing to the session, as far as can be told here.
+        self.ordinary_run = 0
         #: What has to be changed in the bytes that :meth:`take` has let through.
         self.edits: list[Edit] = []
         self._is_large_query = False
@@ -268,6 +270,7 @@ class CommandReader:
             if whole >= _ID_END and not self._may_execute(code, data, position):
                 return 0
             note = self._note_command(code, data, position, whole, is_large=False)
+        self.ordinary_run = self.ordinary_run + 1 if note is None or isinstance(note, Executing) else 0
         kind = _KINDS[code]
         if kind is _NO_REPLY and self._memory.answers_unreadable:
             kind = _NO_REPLY if whole - HEADER_LENGTH >= _SHORTEST_SILENT[CommandCode(code)] else ReplyKind.STATUS
@@ -349,9 +352,10 @@ class CommandReader:
 
     def _search_rest(self, piece: bytes) -> None:
         """Search a large statement for what it may do to the session."""
-        text = (self._tail + piece).lower()
+        text = self._tail + piece
         self._tail = text[-_LONGEST_NEEDLE:]
-        if any(needle in text for needle in _LARGE_NEEDLES):
+        # Of most texts, the signs alone tell, and are found faster.
+        if any(sign in text and needle in text.lower() for sign, needle in _LARGE_NEEDLES.items()):
             self._hold_for_large_statement()
 
     def _hold_for_reports(self, text: bytes) -> None:

@@ -18,7 +18,6 @@ Resultset" and "COM_STMT_PREPARE Response"; MySQL's ``sql/protocol_classic.cc``.
 """
 
 import re
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from enum import IntEnum, auto
@@ -139,7 +138,7 @@ class ReplyTracker:
         """Track a link on which client and server have agreed on ``capabilities``."""
         self.stage = Stage.IDLE
         #: The replies that are owed; the first one is the one that comes now.
-        self.expected: deque[Expected] = deque()
+        self.expected: list[Expected] = []
         #: Sequence id that the next packet must have.
         self.sequence_id = 0
         #: Whether the client has been given a part of the current reply.
@@ -204,7 +203,7 @@ class ReplyTracker:
 
     def answer_instead(self) -> None:
         """Take note that the guard has answered the first of the commands that the server owes a reply to."""
-        self.expected.popleft()
+        self.expected.pop(0)
         if self.expected:
             self._begin_reply()
         else:
@@ -242,7 +241,7 @@ class ReplyTracker:
         self.reply_begun = False
 
     def _end_reply(self, *, failed: bool = False) -> None:
-        note = self.expected.popleft().note
+        note = self.expected.pop(0).note
         if note is not None:
             self._memory.end_command(note, self.status, failed=failed)
         if self.expected:

@@ -6,6 +6,7 @@ a STATE_CHANGE entry holds one bare byte, all others nest length-encoded strings
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from protocol.constants import SessionTrack
 from protocol.wire import Cursor
@@ -79,16 +80,18 @@ def names_statements(version: bytes) -> tuple[str, ...]:
     return (_MYSQL_NAMES_STATEMENT, "SHOW SESSION VARIABLES")
 
 
-def watch_statement(names: Iterable[str]) -> str:
+@lru_cache(maxsize=8)
+def watch_statement(names: tuple[str, ...]) -> bytes:
     """Write the statement, run on a new link, that has the server report all that a new link would have to be given.
 
     The list is explicit: with ``*``, MySQL reports ``statement_id`` with every statement.
     """
     watched = ",".join(sorted({name.lower() for name in names} - _UNWATCHED))
-    return (
+    statement = (
         f"SET SESSION session_track_system_variables = '{watched}', session_track_schema = ON, "
         "session_track_state_change = ON, session_track_transaction_info = 'CHARACTERISTICS'"
     )
+    return statement.encode()
 
 
 class SessionTracker:
@@ -205,10 +208,16 @@ class SessionTracker:
     def _choose_shown(self) -> None:
         """Find out what the client would hear of without the guard."""
         wanted = self._own | {name: self.variables[name] for name in REPORT_VARIABLES if name in self.variables}
-        names = wanted.get(_LIST_VARIABLE, "")
-        self._shown_variables = None if "*" in names else frozenset(name.strip().lower() for name in names.split(","))
-        kinds = {kind for name, value in wanted.items() for kind in _KINDS.get((name, value.upper()), ())}
-        self._shown_kinds = frozenset({*kinds, SessionTrack.GTIDS})
+        self._shown_variables, self._shown_kinds = _shown(tuple(wanted.items()))
+
+
+@lru_cache(maxsize=64)  # of which sessions seldom differ
+def _shown(wanted: tuple[tuple[str, str], ...]) -> tuple[frozenset[str] | None, frozenset[int]]:
+    """Read :data:`REPORT_VARIABLES`: give which variables are reported (None: all), and which kinds of entries."""
+    names = dict(wanted).get(_LIST_VARIABLE, "")
+    variables = None if "*" in names else frozenset(name.strip().lower() for name in names.split(","))
+    kinds = {kind for name, value in wanted for kind in _KINDS.get((name, value.upper()), ())}
+    return variables, frozenset({*kinds, SessionTrack.GTIDS})
 
 
 def _text(cursor: Cursor) -> str:

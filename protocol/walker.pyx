@@ -349,6 +349,8 @@ cdef bint read_ok(Walk* walk, uint8_t* data, size_t start, size_t* stop, size_t*
     fixed = place
     status = data[place] | data[place + 1] << 8
     warnings = data[place + 2] | data[place + 3] << 8
+    if status & CURSOR_EXISTS:
+        return False
     if insert_id and insert_id != seen.insert_id:
         seen.insert_id = insert_id
         seen.is_insert_id_unsettled = True

@@ -77,7 +77,7 @@ class Introduction:
         tracked = self._memory.tracked
         changed = dict(tracked.variables)
         names = await self._names()
-        tracked.own_watch = watch_statement(names).encode()
+        tracked.own_watch = watch_statement(names)
         isolation = "tx_isolation" if is_mariadb(self._version) else "transaction_isolation"
         limits, own, level, _, watched = await self._ask(
             (

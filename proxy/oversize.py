@@ -14,7 +14,7 @@ from proxy.link import Link
 from proxy.upstream import Upstream
 
 #: The pieces in which a packet is taken.
-_PIECE_BYTES = 64 * 1024
+_PIECE_BYTES = 512 * 1024
 
 
 class ArrivingPacket:

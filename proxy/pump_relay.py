@@ -14,6 +14,13 @@ from proxy.upstream import Upstream
 #: A packet that is not whole yet may have so many bytes for the pump; longer rows are passed on as they come.
 _LONGEST_BEGINNING = 64 * 1024
 
+#: A session that has done nothing for so long is better off in the pump.
+_QUIET_SECONDS = 0.2
+#: How many ordinary commands are wanted in a row before a session goes back to the pump: more for those that came back
+#: early before.
+_SHORTEST_RUN, _LONGEST_RUN = 2, 32
+_NEVER = float("inf")
+
 
 class PumpRelay:
     """One session's; see :class:`proxy.relay.Relay`."""
@@ -22,10 +29,12 @@ class PumpRelay:
         self._client = client
         self._upstream = upstream
         self._carrier = carrier
-        self._trio = TrioRelay(client, upstream, self._can_ride)
+        self._trio = TrioRelay(client, upstream, self._rides_at)
         self._lane = Lane()
         self._rider: Rider | None = None
         self._is_drained = self._has_ended = False
+        #: So many ordinary commands in a row make the pump worth the change.
+        self._wanted_run = _SHORTEST_RUN
 
     def __repr__(self) -> str:
         return f"<PumpRelay between {self._client} and {self._upstream}>"
@@ -46,8 +55,16 @@ class PumpRelay:
             await self._ride(event.deadline)
             await trio.lowlevel.checkpoint_if_cancelled()
 
+    def _rides_at(self) -> float:
+        """Tell when the pump can go on from here, in trio's time, and is worth the change."""
+        if not self._can_ride():
+            return _NEVER
+        upstream = self._upstream
+        if not upstream.tracker.idle or upstream.reader.ordinary_run >= self._wanted_run:
+            return 0.0
+        return upstream.active_at + _QUIET_SECONDS
+
     def _can_ride(self) -> bool:
-        """Tell whether the pump can go on from here."""
         client, upstream = self._client, self._upstream
         if (
             self._is_drained
@@ -89,6 +106,10 @@ class PumpRelay:
         link.take_back(from_server, for_server, server_heard_at, lane.server_failure or server_failure or None)
         rider.alight(command)
         commands, *_ = lane.traffic
+        if commands < _SHORTEST_RUN:
+            self._wanted_run = min(2 * self._wanted_run, _LONGEST_RUN)
+        elif commands > _LONGEST_RUN:
+            self._wanted_run = _SHORTEST_RUN
         if commands:
             self._upstream.active_at = link.heard_at
             self._upstream.reader.trailing = 0

@@ -90,18 +90,18 @@ class Relay(Protocol):
         """Have the cruise end with :class:`DrainDue` at the next quiet point."""
 
 
-def _never() -> bool:
-    return False
+def _never() -> float:
+    return float("inf")
 
 
 class TrioRelay:
     """The relay in plain trio: a task for each direction, and one for what a slow client has not read yet."""
 
-    def __init__(self, client: Link, upstream: Upstream, may_yield: Callable[[], bool] = _never) -> None:
-        """``may_yield`` tells whether another relay could go on from here."""
+    def __init__(self, client: Link, upstream: Upstream, yields_at: Callable[[], float] = _never) -> None:
+        """``yields_at`` tells when another relay could go on from here, in trio's time."""
         self._client = client
         self._upstream = upstream
-        self._may_yield = may_yield
+        self._yields_at = yields_at
         self._draining = False
         self._event: Event | YieldDue | None = None
         self._scope = trio.CancelScope()
@@ -139,8 +139,10 @@ class TrioRelay:
                 if deadline <= now:
                     return ProbeDue()
                 deadline = min(deadline, settling)
-            if not self._upstream.link.inbox and self._may_yield():
+            moment = float("inf") if self._upstream.link.inbox else self._yields_at()
+            if moment <= now:
                 return YieldDue(deadline)
+            deadline = min(deadline, moment)
             # Cancelling the directions is safe at any moment: links keep what was received and what was not sent.
             with trio.CancelScope(deadline=deadline) as self._scope:
                 async with trio.open_nursery() as nursery:
@@ -149,7 +151,7 @@ class TrioRelay:
                     await self._run(self._commands, nursery.cancel_scope)
             if isinstance(self._event, DrainDue) and not self._upstream.at_rest:
                 self._event = None  # A command slipped through while this was being decided.
-            if isinstance(self._event, YieldDue) and not self._may_yield():
+            if isinstance(self._event, YieldDue) and self._yields_at() > trio.current_time():
                 self._event = None
         return self._event
 
@@ -229,7 +231,7 @@ class TrioRelay:
                     self._note_rest()
                     if self._is_drained():
                         return DrainDue()
-                if (tracker.idle or len(shown) >= _WORTH_YIELDING_BYTES) and self._may_yield():
+                if (tracker.idle or len(shown) >= _WORTH_YIELDING_BYTES) and self._yields():
                     return YieldDue(self._scope.deadline)
                 if not upstream.has_ended:
                     await link.must_receive()
@@ -246,10 +248,18 @@ class TrioRelay:
                     self._note_rest()
                     if self._is_drained():
                         return DrainDue()
-                    if self._may_yield():
+                    if self._yields():
                         return YieldDue(self._scope.deadline)
         except LinkLost as lost:
             return ClientGone(str(lost))
+
+    def _yields(self) -> bool:
+        """Tell whether another relay can go on now; if it can later, look again then."""
+        moment = self._yields_at()
+        if moment <= trio.current_time():
+            return True
+        self._scope.deadline = min(self._scope.deadline, moment)
+        return False
 
     def _note_rest(self) -> None:
         """Take note that nothing is owed, and that the client has been given all of it."""

@@ -163,7 +163,7 @@ def test_the_server_is_lost_while_a_command_arrives(slow_guard: Guard, impatient
 
 def test_a_command_that_is_larger_than_the_room_for_it(impatient: Server) -> None:
     with (
-        Guard(address(impatient), spool={"memory": "64KiB", "disk": "512KiB"}) as guard,
+        Guard(address(impatient), spool={"memory": "64KiB", "disk": "512KiB", "total_memory": "128KiB"}) as guard,
         closing(connect(guard)) as connection,
     ):
         wire.send(connection, wire.COM_QUERY, INSERT.format("x" * SOME).encode())

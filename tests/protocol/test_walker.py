@@ -71,7 +71,7 @@ def assert_alike(conversation: Conversation, sizes: list[int]) -> None:
     event(f"admitted {min(wires[0].admitted, 2)}, walked {min(wires[0].walked, 4)}")
     for each in (expected, outcome):
         # These are for the relay to look at in between.
-        for name in ("memory.has_news", "reader.trailing", "reader.decision"):
+        for name in ("memory.has_news", "reader.trailing", "reader.decision", "reader.ordinary_run"):
             each.state.pop(name, None)
     assert outcome.passed == expected.passed
     assert outcome.error == expected.error
