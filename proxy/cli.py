@@ -1,12 +1,16 @@
 """The ``stillhere`` command."""
 
+import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TextIO
 
 import click
 import structlog
 import trio
+from pydantic import SecretStr
 from rich.console import Console
 from rich.text import Text
 
@@ -91,18 +95,72 @@ def check(config_file: Path) -> None:
     click.echo(f"  auth      {config.auth.mode}{f': {users}' if config.auth.mode == AuthMode.USERS else ''}")
 
 
+@main.command(short_help="Say what threatens connections to a server, and what to set.")
+@click.argument("config_file", metavar="[CONFIG]", required=False, type=CONFIG_FILE)
+@click.option("--upstream", metavar="ADDRESS", help="The server, as HOST:PORT or unix:/PATH.")
+@click.option("--user", metavar="NAME", help="An account of the server. Default: the first of auth.users.")
+@click.option(
+    "--error-log",
+    metavar="FILE",
+    type=click.File("r", encoding="utf-8", errors="replace"),
+    help="The server's error log, or - for stdin. Default: as far as the account may read it at the server.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def doctor(
+    config_file: Path | None, upstream: str | None, user: str | None, error_log: TextIO | None, *, as_json: bool
+) -> None:
+    """Say for each cause of lost connections whether it threatens this setup, why, and what to set.
+
+    With CONFIG, applications are taken to connect through a guard that runs with it; without, directly. An ordinary
+    account of the server is enough; its password is asked for, or comes from STILLHERE_PASSWORD or from CONFIG.
+
+    Exits with 0 if nothing is at risk, with 1 if something is, and with 2 if that could not be found out.
+    """
+    flags = () if upstream is None else (Override("--upstream", "upstream.address", upstream),)
+    config = _load(config_file, flags, exit_code=2)
+    from proxy import doctor as doctors  # noqa: PLC0415  as for `run`
+
+    account = _account(config, user)
+    try:
+        setup = doctors.examine_setup(config, doctors.Account(*account), error_log, guarded=config_file is not None)
+    except doctors.CannotExamine as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    findings = doctors.judge(setup)
+    if as_json:
+        click.echo(json.dumps(doctors.as_data(setup, findings), indent=2))
+    else:
+        doctors.show(setup, findings)
+    sys.exit(int(any(finding.verdict is doctors.Verdict.AT_RISK for finding in findings)))
+
+
+def _account(config: Config, name: str | None) -> tuple[str, SecretStr]:
+    """Find out as whom to log in, and with which password."""
+    for user in config.auth.users:
+        if name in (user.user, None):
+            return user.user, user.password
+    if name is None:
+        raise click.UsageError("--user is missing: an account of the server, whose password will be asked for.")
+    password = os.environ.get("STILLHERE_PASSWORD")
+    if password is None and not sys.stdin.isatty():
+        raise click.UsageError("There is no password: set STILLHERE_PASSWORD.")
+    if password is None:
+        password = click.prompt("Password", hide_input=True, default="", show_default=False, err=True)
+    return name, SecretStr(password)
+
+
 def _upstream(config: Config) -> str:
     address = config.upstream.address
     return str(address) if isinstance(address, UnixAddress) else f"{address}, TLS {config.upstream.tls.mode}"
 
 
-def _load(path: Path | None, flags: Iterable[Override] = ()) -> Config:
+def _load(path: Path | None, flags: Iterable[Override] = (), exit_code: int = 1) -> Config:
     """Load a configuration, or list its problems and exit."""
     try:
         return load(path, flags)
     except ConfigError as error:
         _list_problems(error)
-        sys.exit(1)
+        sys.exit(exit_code)
 
 
 def _list_problems(error: ConfigError) -> None:
