@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -52,18 +53,19 @@ def run(
     log_level: str | None,
     log_format: str | None,
 ) -> None:
-    """Run until SIGINT or SIGTERM.
+    """Run until SIGINT or SIGTERM. SIGHUP has CONFIG read again, all of it or, if something is wrong, nothing.
 
     CONFIG is a YAML file. The flags go before what it says, and --listen replaces its whole list. No file is needed if
     --upstream is given.
     """
-    flags = (
+    given = (
         Override("--listen", "listen", [{"address": address} for address in listen] or None),
         Override("--upstream", "upstream.address", upstream),
         Override("--log-level", "log.level", log_level),
         Override("--log-format", "log.format", log_format),
     )
-    config = _load(config_file, (flag for flag in flags if flag.value is not None))
+    flags = tuple(flag for flag in given if flag.value is not None)
+    config = _load(config_file, flags)
     logs.configure(config.log)
     if config_file is not None and is_exposed(config_file, config):
         structlog.stdlib.get_logger().warning(_EXPOSED, file=str(config_file), hint=_EXPOSED_HINT)
@@ -71,7 +73,7 @@ def run(
     from proxy import app  # noqa: PLC0415
 
     try:
-        trio.run(app.run, config)
+        trio.run(app.run, config, partial(load, config_file, flags))
     except StartError as error:
         click.echo(str(error), err=True)
         sys.exit(1)

@@ -204,7 +204,7 @@ def _connect(config: Config, account: Account) -> _Connection:
     if upstream.tls.mode is TlsMode.DISABLED:
         options["ssl_disabled"] = True
     elif upstream.tls.mode is not TlsMode.PREFERRED or upstream.tls.cert is not None:
-        options["ssl"] = UpstreamTls(upstream.tls, upstream.address).read()
+        options["ssl"] = UpstreamTls(upstream.tls, upstream.address).context
     return pymysql.connect(host=upstream.address.host, port=upstream.address.port, **options)
 
 
