@@ -7,7 +7,7 @@ import structlog
 import trio
 
 from config import Address, Config, ConfigError, changed_keys
-from proxy import logs
+from proxy import logs, service_manager
 from proxy.entrance import Arrangement, Entrance
 from proxy.errors import StartError
 from proxy.listener import Reception
@@ -58,13 +58,16 @@ class _Guard:
 
     async def run(self, arrangement: Arrangement, signals: AsyncIterator[int]) -> None:
         async with trio.open_nursery() as watch:
+            watch.start_soon(service_manager.keep_watchdog_quiet)
             async with trio.open_nursery() as sessions:
                 async with trio.open_nursery() as accepting:
                     self.entrance.adopt(arrangement, accepting, sessions, self._shared.config)
+                    service_manager.tell_ready()
                     try:
                         received = await self._obey(signals, accepting, sessions)
                     finally:
                         self.entrance.shut()
+                service_manager.tell_stopping()
                 name = signal.Signals(received).name
                 log.info("draining", signal=name, sessions=self._reception.session_count)
                 self._reception.drain()
@@ -77,7 +80,9 @@ class _Guard:
     async def _obey(self, signals: AsyncIterator[int], accepting: trio.Nursery, sessions: trio.Nursery) -> int:
         """Read the configuration again at each SIGHUP; return the first other signal."""
         while (number := await anext(signals)) == signal.SIGHUP:
+            service_manager.tell_reloading()
             await self._reload(accepting, sessions)
+            service_manager.tell_ready()
         return number
 
     async def _reload(self, accepting: trio.Nursery, sessions: trio.Nursery) -> None:
