@@ -226,6 +226,7 @@ def _path_words(setup: Setup) -> Iterator[str]:
         yield "a router stands in between"
     elif path.has_gateway is False:
         yield "the server is on the same network, and sees our own address"
+        return
     if machine.conntrack_timeout is not None:
         forgets = duration(machine.conntrack_timeout)
         yield f"where this machine tracks connections, it forgets idle ones after {forgets} (nf_conntrack)"

@@ -29,8 +29,8 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         yield sock
 
 
-def test_states(server: Server, start_guard: StartGuard, manager: socket.socket) -> None:
-    guard = start_guard(address(server))
+def test_states(mariadb: Server, start_guard: StartGuard, manager: socket.socket) -> None:
+    guard = start_guard(address(mariadb))
     assert manager.recv(4096) == b"READY=1"
     for _ in range(2):
         guard.signal(signal.SIGHUP)
@@ -42,6 +42,7 @@ def test_states(server: Server, start_guard: StartGuard, manager: socket.socket)
     assert guard.process.wait(SECONDS) == 0
 
 
+@pytest.mark.parametrize("manager", ["a file"], indirect=True)
 def test_a_guard_that_hangs_is_noticed(
     mariadb: Server, start_guard: StartGuard, manager: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
