@@ -1,7 +1,5 @@
 """The ``stillhere`` command."""
 
-import json
-import os
 import sys
 from collections.abc import Iterable
 from functools import partial
@@ -11,7 +9,6 @@ from typing import TextIO
 import click
 import structlog
 import trio
-from pydantic import SecretStr
 from rich.console import Console
 from rich.text import Text
 
@@ -120,35 +117,9 @@ def doctor(
     """
     flags = () if upstream is None else (Override("--upstream", "upstream.address", upstream),)
     config = _load(config_file, flags, exit_code=2)
-    from proxy import doctor as doctors  # noqa: PLC0415  as for `run`
+    from proxy.doctor.command import diagnose  # noqa: PLC0415  as for `run`
 
-    account = _account(config, user)
-    try:
-        setup = doctors.examine_setup(config, doctors.Account(*account), error_log, guarded=config_file is not None)
-    except doctors.CannotExamine as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-    findings = doctors.judge(setup)
-    if as_json:
-        click.echo(json.dumps(doctors.as_data(setup, findings), indent=2))
-    else:
-        doctors.show(setup, findings)
-    sys.exit(int(any(finding.verdict is doctors.Verdict.AT_RISK for finding in findings)))
-
-
-def _account(config: Config, name: str | None) -> tuple[str, SecretStr]:
-    """Find out as whom to log in, and with which password."""
-    for user in config.auth.users:
-        if name in (user.user, None):
-            return user.user, user.password
-    if name is None:
-        raise click.UsageError("--user is missing: an account of the server, whose password will be asked for.")
-    password = os.environ.get("STILLHERE_PASSWORD")
-    if password is None and not sys.stdin.isatty():
-        raise click.UsageError("There is no password: set STILLHERE_PASSWORD.")
-    if password is None:
-        password = click.prompt("Password", hide_input=True, default="", show_default=False, err=True)
-    return name, SecretStr(password)
+    sys.exit(diagnose(config, user, error_log, guarded=config_file is not None, as_json=as_json))
 
 
 def _upstream(config: Config) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from config import Auth, AuthMode, Config, Guard, Keepalive, Reconnect, Spool, TcpAddress, Upstream
-from proxy.doctor import Verdict, judge, machine, words
+from proxy.doctor import machine, words
 from proxy.doctor.error_log import Drops, ErrorLog
-from proxy.doctor.findings import Cause, Finding, Place
-from proxy.doctor.judging import Setup
+from proxy.doctor.findings import Cause, Finding, Place, Verdict
+from proxy.doctor.judging import Setup, judge
 from proxy.doctor.machine import Machine
 from proxy.doctor.server import Path, Server, Sessions
 
