@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -64,13 +63,17 @@ def run(
     flags = tuple(flag for flag in given if flag.value is not None)
     config = _load(config_file, flags)
     logs.configure(config.log)
-    if config_file is not None and is_exposed(config_file, config):
-        structlog.stdlib.get_logger().warning(_EXPOSED, file=str(config_file), hint=_EXPOSED_HINT)
+    _warn_if_exposed(config_file, config)
     # Here, so that `check` and `--help` do not load the whole proxy.
     from proxy import app  # noqa: PLC0415
 
+    def read_again() -> Config:
+        config = load(config_file, flags)
+        _warn_if_exposed(config_file, config)
+        return config
+
     try:
-        trio.run(app.run, config, partial(load, config_file, flags))
+        trio.run(app.run, config, read_again)
     except StartError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -120,6 +123,11 @@ def doctor(
     from proxy.doctor.command import diagnose  # noqa: PLC0415  as for `run`
 
     sys.exit(diagnose(config, user, error_log, guarded=config_file is not None, as_json=as_json))
+
+
+def _warn_if_exposed(file: Path | None, config: Config) -> None:
+    if file is not None and is_exposed(file, config):
+        structlog.stdlib.get_logger().warning(_EXPOSED, file=str(file), hint=_EXPOSED_HINT)
 
 
 def _upstream(config: Config) -> str:

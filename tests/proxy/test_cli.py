@@ -93,6 +93,22 @@ def test_passwords_that_everybody_can_read(
     assert len(started) == 1
 
 
+def test_passwords_that_everybody_can_read_after_a_reload(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(config: Config, read_again: Callable[[], Config]) -> None:
+        await trio.lowlevel.checkpoint()
+        change()
+        assert read_again().auth.users
+
+    def change() -> None:
+        config_file.write_text("upstream: {address: db}\nauth: {mode: users, users: [{user: app, password: hunter2}]}")
+
+    monkeypatch.setattr("proxy.app", SimpleNamespace(run=run), raising=False)
+    config_file.write_text(GOOD)
+    config_file.chmod(0o644)
+    result = invoke("run", config_file)
+    assert (result.exit_code, result.stderr.count("everybody on this machine can read it")) == (0, 1)
+
+
 @pytest.mark.parametrize("command", ["check", "run"])
 def test_problems_are_listed_on_stderr_one_a_line(command: str, config_file: Path) -> None:
     config_file.write_text(BAD)
