@@ -1,6 +1,7 @@
 """How it is configured: the options, how they are read, and what is said about the wrong ones."""
 
 from config.address import Address, TcpAddress, UnixAddress, parse_address
+from config.changes import changed_keys
 from config.diagnostics import ConfigError, InvalidValue, Problem
 from config.exposure import is_exposed
 from config.loading import Override, load
@@ -54,6 +55,7 @@ __all__ = [
     "UnixAddress",
     "Upstream",
     "User",
+    "changed_keys",
     "is_exposed",
     "load",
     "parse_address",

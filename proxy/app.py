@@ -1,30 +1,34 @@
-"""The guard as a process: puts the parts together, listens, and stops in good order."""
+"""The guard as a process: puts the parts together, listens, reads its configuration again, and stops in good order."""
 
 import signal
-from collections.abc import AsyncIterator, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 import trio
 
-from config import Config, UnixAddress
+from config import Address, Config, ConfigError, changed_keys
+from proxy import logs, service_manager
+from proxy.entrance import Arrangement, Entrance
 from proxy.errors import StartError
-from proxy.listener import Door, Reception, open_listeners
+from proxy.listener import Reception
 from proxy.passwords import PasswordBook
 from proxy.reconnect import Reconnector
-from proxy.relays import open_relays
-from proxy.shared import Shared
+from proxy.relays import Relays, choose_relays
+from proxy.shared import Shared, attempt_seconds
 from proxy.spool import SpoolSpace
-from proxy.tls import ClientTls, UpstreamTls, make_certificate, reload_certificates
+from proxy.tls import ClientTls, UpstreamTls, make_certificate
+
+#: What is set up once, for all sessions.
+_FIXED = frozenset({"relay", "workers"})
 
 log = structlog.stdlib.get_logger()
 
 
-async def run(config: Config) -> None:
+async def run(config: Config, read_again: Callable[[], Config]) -> None:
     """Guard until SIGINT or SIGTERM; then take no new clients and let each session end at its next quiet point.
 
-    SIGHUP has the certificates read again.
+    At SIGHUP, ``read_again`` gives the configuration, and raises ConfigError if it cannot be used: then, as when
+    something in it cannot be carried out, all stays as it is.
 
     Sessions that have not ended after ``limits.drain_timeout``, or at a second signal, are cut off.
 
@@ -32,82 +36,98 @@ async def run(config: Config) -> None:
         StartError: the configuration cannot be carried out on this machine.
     """
     self_signed = make_certificate()
-    try:
-        client_tls = [ClientTls(listen.tls, self_signed) for listen in config.listen]
-        upstream_tls = UpstreamTls(config.upstream.tls, config.upstream.address)
-    except OSError as error:
-        raise StartError(f"cannot set up TLS: {error}") from error
+    client_tls, upstream_tls = _set_up_tls(config, self_signed)
     shared = Shared(
         config,
         PasswordBook(config.auth),
         upstream_tls,
-        Reconnector(config.reconnect.concurrency, config.upstream.connect_timeout + config.limits.login_timeout),
+        Reconnector(config.reconnect.concurrency, attempt_seconds(config)),
         SpoolSpace(config.spool),
     )
+    guard = _Guard(shared, self_signed, read_again, choose_relays(config.relay, config.workers))
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-        doors = [
-            Door(tls, await open_listeners(listen.address))
-            for listen, tls in zip(config.listen, client_tls, strict=True)
-        ]
-        try:
-            async with open_relays(config.relay, config.workers) as make_relay:
-                await _guard(Reception(shared, make_relay), doors, _obey(signals, [*client_tls, upstream_tls]), config)
-        finally:
-            _remove_sockets(config)
+        await guard.run(await guard.entrance.prepare(_addresses(config), client_tls), signals)
     log.info("stopped")
 
 
-async def _obey(signals: AsyncIterator[int], tls: Sequence[ClientTls | UpstreamTls]) -> AsyncIterator[int]:
-    """Read the certificates again at each SIGHUP, and give the other signals."""
-    async for number in signals:
-        if number != signal.SIGHUP:
-            yield number
-            continue
+class _Guard:
+    """The parts of a guard that runs."""
+
+    def __init__(self, shared: Shared, self_signed: bytes, read_again: Callable[[], Config], relays: Relays) -> None:
+        self._shared = shared
+        self._self_signed = self_signed
+        self._read_again = read_again
+        self._relays = relays
+        self._reception = Reception(shared, relays.make)
+        self.entrance = Entrance(self._reception)
+
+    async def run(self, arrangement: Arrangement, signals: AsyncIterator[int]) -> None:
+        async with self._relays.running(), trio.open_nursery() as watch:
+            watch.start_soon(service_manager.keep_watchdog_quiet)
+            async with trio.open_nursery() as sessions:
+                async with trio.open_nursery() as accepting:
+                    self._relays.announce()
+                    self.entrance.adopt(arrangement, accepting, sessions, self._shared.config)
+                    service_manager.tell_ready()
+                    try:
+                        received = await self._obey(signals, accepting, sessions)
+                    finally:
+                        self.entrance.shut()
+                service_manager.tell_stopping()
+                name = signal.Signals(received).name
+                log.info("draining", signal=name, sessions=self._reception.session_count)
+                self._reception.drain()
+                sessions.cancel_scope.deadline = trio.current_time() + self._shared.config.limits.drain_timeout
+                watch.start_soon(_cut_off_at_signal, signals, sessions.cancel_scope)
+            if sessions.cancel_scope.cancelled_caught:
+                log.warning("sessions cut off")
+            watch.cancel_scope.cancel()
+
+    async def _obey(self, signals: AsyncIterator[int], accepting: trio.Nursery, sessions: trio.Nursery) -> int:
+        """Read the configuration again at each SIGHUP; return the first other signal."""
+        while (number := await anext(signals)) == signal.SIGHUP:
+            service_manager.tell_reloading()
+            await self._reload(accepting, sessions)
+            service_manager.tell_ready()
+        return number
+
+    async def _reload(self, accepting: trio.Nursery, sessions: trio.Nursery) -> None:
+        """Go by the configuration as it is now: by all of it, or by nothing that is new."""
         try:
-            reload_certificates(tls)
-        except OSError as error:
-            log.warning("certificates not read again", reason=str(error))
-        else:
-            log.info("certificates read again")
+            config = self._read_again()
+            _refuse_changes_of_fixed_keys(self._shared.config, config)
+            client_tls, upstream_tls = _set_up_tls(config, self._self_signed)
+            arrangement = await self.entrance.prepare(_addresses(config), client_tls)
+        except (ConfigError, StartError) as error:
+            reason = "; ".join(str(error).splitlines())
+            log.warning("configuration not read again", reason=reason, advice="nothing has changed; mend it first")
+            return
+        changed = changed_keys(self._shared.config, config)
+        logs.configure(config.log)
+        self._shared.adopt(config, upstream_tls)
+        self.entrance.adopt(arrangement, accepting, sessions, config)
+        log.info("configuration read again", changed=changed)
 
 
-def _remove_sockets(config: Config) -> None:
-    for listen in config.listen:
-        if isinstance(listen.address, UnixAddress):
-            Path(listen.address.path).unlink(missing_ok=True)
+def _set_up_tls(config: Config, self_signed: bytes) -> tuple[list[ClientTls], UpstreamTls]:
+    """Read all certificates. Raises StartError where that fails."""
+    try:
+        client_tls = [ClientTls(listen.tls, self_signed) for listen in config.listen]
+        return client_tls, UpstreamTls(config.upstream.tls, config.upstream.address)
+    except OSError as error:
+        raise StartError(f"cannot set up TLS: {error}") from error
 
 
-async def _guard(reception: Reception, doors: Sequence[Door], signals: AsyncIterator[int], config: Config) -> None:
-    async with trio.open_nursery() as watch:
-        async with trio.open_nursery() as sessions:
-            async with trio.open_nursery() as accepting:
-                for door in doors:
-                    accepting.start_soon(_accept, reception, door, sessions)
-                    for listener in door.listeners:
-                        log.info("listening", address=_written(listener), upstream=str(config.upstream.address))
-                received = await anext(signals)
-                accepting.cancel_scope.cancel()
-            log.info("draining", signal=signal.Signals(received).name, sessions=reception.session_count)
-            reception.drain()
-            sessions.cancel_scope.deadline = trio.current_time() + config.limits.drain_timeout
-            watch.start_soon(_cut_off_at_signal, signals, sessions.cancel_scope)
-        if sessions.cancel_scope.cancelled_caught:
-            log.warning("sessions cut off")
-        watch.cancel_scope.cancel()
+def _refuse_changes_of_fixed_keys(old: Config, new: Config) -> None:
+    if fixed := sorted(_FIXED.intersection(changed_keys(old, new))):
+        raise StartError(f"{' and '.join(fixed)} cannot change while the guard runs: restart it")
 
 
-async def _accept(reception: Reception, door: Door, sessions: trio.Nursery) -> None:
-    await trio.serve_listeners(partial(reception.receive, door.tls), list(door.listeners), handler_nursery=sessions)
+def _addresses(config: Config) -> list[Address]:
+    return [listen.address for listen in config.listen]
 
 
 async def _cut_off_at_signal(signals: AsyncIterator[int], sessions: trio.CancelScope) -> None:
-    await anext(signals)
+    while await anext(signals) == signal.SIGHUP:
+        log.warning("configuration not read again", reason="the guard is about to stop")
     sessions.cancel()
-
-
-def _written(listener: trio.SocketListener) -> str:
-    name = listener.socket.getsockname()
-    if isinstance(name, str):
-        return f"unix:{name}"
-    host, port, *_ = name
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TextIO
 
 import click
 import structlog
@@ -48,26 +49,31 @@ def run(
     log_level: str | None,
     log_format: str | None,
 ) -> None:
-    """Run until SIGINT or SIGTERM.
+    """Run until SIGINT or SIGTERM. SIGHUP has CONFIG read again, all of it or, if something is wrong, nothing.
 
     CONFIG is a YAML file. The flags go before what it says, and --listen replaces its whole list. No file is needed if
     --upstream is given.
     """
-    flags = (
+    given = (
         Override("--listen", "listen", [{"address": address} for address in listen] or None),
         Override("--upstream", "upstream.address", upstream),
         Override("--log-level", "log.level", log_level),
         Override("--log-format", "log.format", log_format),
     )
-    config = _load(config_file, (flag for flag in flags if flag.value is not None))
+    flags = tuple(flag for flag in given if flag.value is not None)
+    config = _load(config_file, flags)
     logs.configure(config.log)
-    if config_file is not None and is_exposed(config_file, config):
-        structlog.stdlib.get_logger().warning(_EXPOSED, file=str(config_file), hint=_EXPOSED_HINT)
+    _warn_if_exposed(config_file, config)
     # Here, so that `check` and `--help` do not load the whole proxy.
     from proxy import app  # noqa: PLC0415
 
+    def read_again() -> Config:
+        config = load(config_file, flags)
+        _warn_if_exposed(config_file, config)
+        return config
+
     try:
-        trio.run(app.run, config)
+        trio.run(app.run, config, read_again)
     except StartError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -91,18 +97,51 @@ def check(config_file: Path) -> None:
     click.echo(f"  auth      {config.auth.mode}{f': {users}' if config.auth.mode == AuthMode.USERS else ''}")
 
 
+@main.command(short_help="Say what threatens connections to a server, and what to set.")
+@click.argument("config_file", metavar="[CONFIG]", required=False, type=CONFIG_FILE)
+@click.option("--upstream", metavar="ADDRESS", help="The server, as HOST:PORT or unix:/PATH.")
+@click.option("--user", metavar="NAME", help="An account of the server. Default: the first of auth.users.")
+@click.option(
+    "--error-log",
+    metavar="FILE",
+    type=click.File("r", encoding="utf-8", errors="replace"),
+    help="The server's error log, or - for stdin. Default: as far as the account may read it at the server.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def doctor(
+    config_file: Path | None, upstream: str | None, user: str | None, error_log: TextIO | None, *, as_json: bool
+) -> None:
+    """Say for each cause of lost connections whether it threatens this setup, why, and what to set.
+
+    With CONFIG, applications are taken to connect through a guard that runs with it; without, directly. An ordinary
+    account of the server is enough; its password is asked for, or comes from STILLHERE_PASSWORD or from CONFIG.
+
+    Exits with 0 if nothing is at risk, with 1 if something is, and with 2 if that could not be found out.
+    """
+    flags = () if upstream is None else (Override("--upstream", "upstream.address", upstream),)
+    config = _load(config_file, flags, exit_code=2)
+    from proxy.doctor.command import diagnose  # noqa: PLC0415  as for `run`
+
+    sys.exit(diagnose(config, user, error_log, guarded=config_file is not None, as_json=as_json))
+
+
+def _warn_if_exposed(file: Path | None, config: Config) -> None:
+    if file is not None and is_exposed(file, config):
+        structlog.stdlib.get_logger().warning(_EXPOSED, file=str(file), hint=_EXPOSED_HINT)
+
+
 def _upstream(config: Config) -> str:
     address = config.upstream.address
     return str(address) if isinstance(address, UnixAddress) else f"{address}, TLS {config.upstream.tls.mode}"
 
 
-def _load(path: Path | None, flags: Iterable[Override] = ()) -> Config:
+def _load(path: Path | None, flags: Iterable[Override] = (), exit_code: int = 1) -> Config:
     """Load a configuration, or list its problems and exit."""
     try:
         return load(path, flags)
     except ConfigError as error:
         _list_problems(error)
-        sys.exit(1)
+        sys.exit(exit_code)
 
 
 def _list_problems(error: ConfigError) -> None:

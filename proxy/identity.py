@@ -12,7 +12,9 @@ from proxy.dialogue import Conversation
 from proxy.errors import SessionOver
 from proxy.link import Link
 from proxy.passthrough import pass_on
+from proxy.passwords import PasswordBook
 from proxy.shared import Shared
+from proxy.tls import UpstreamTls
 
 
 class Identity:
@@ -24,11 +26,18 @@ class Identity:
     def __init__(self, login: ClientLogin, shared: Shared) -> None:
         self._request = login.request
         self._proof = login.proof
-        self._tls = shared.upstream_tls
-        self._book = shared.passwords
+        self._shared = shared
 
     def __repr__(self) -> str:
         return f"<Identity of {self._request.user.decode(errors='replace')}>"
+
+    @property
+    def _tls(self) -> UpstreamTls:
+        return self._shared.upstream_tls
+
+    @property
+    def _book(self) -> PasswordBook:
+        return self._shared.passwords
 
     @property
     def can_return(self) -> bool:

@@ -3,7 +3,6 @@
 import itertools
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -24,14 +23,6 @@ from proxy.tls import ClientTls
 _BACKLOG = 1024
 
 log = structlog.stdlib.get_logger()
-
-
-@dataclass(frozen=True)
-class Door:
-    """Where clients come in by one entry of the configuration."""
-
-    tls: ClientTls
-    listeners: Sequence[trio.SocketListener]
 
 
 async def open_listeners(address: Address) -> Sequence[trio.SocketListener]:

@@ -6,14 +6,20 @@ Tracebacks are logged without the values of local variables: among them are pass
 import logging
 import os
 import sys
+from functools import partial
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
 
 from config import Log, LogFormat
 
+_LEVELS = logging.getLevelNamesMapping()
+
+_PROCESSORS: list[structlog.typing.Processor] = []
+
 
 def configure(log: Log) -> None:
-    """Set structlog up for the whole process."""
+    """Set structlog up for the whole process; call it again to change that."""
     last: list[structlog.typing.Processor]
     match log.format:
         case LogFormat.JSON:
@@ -26,14 +32,23 @@ def configure(log: Log) -> None:
                 repr_native_str=True,
             )
             last = [console]
+    # In place, because all loggers that there are already have this list.
+    _PROCESSORS[:] = [
+        partial(_drop_below, _LEVELS[log.level.upper()]),
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *last,
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *last,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[log.level.upper()]),
+        processors=_PROCESSORS,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _drop_below(level: int, _: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    if _LEVELS[name.upper()] < level:
+        raise structlog.DropEvent
+    return event

@@ -51,6 +51,13 @@ class Reconnector:
         self._trouble = ""
         self._troubled_at = float("-inf")
 
+    def adopt(self, concurrency: int, attempt_seconds: float) -> None:
+        """Go by other settings from now on; as long as the server is away, one attempt at a time is enough."""
+        self._concurrency = concurrency
+        self._attempt_seconds = attempt_seconds
+        if not self._pause:
+            self._places.total_tokens = concurrency
+
     def __repr__(self) -> str:
         return f"<Reconnector {self._places.borrowed_tokens} of {self._places.total_tokens} places taken>"
 

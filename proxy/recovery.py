@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import trio
 from structlog.stdlib import BoundLogger
 
-from config import Snapshots
+from config import Reconnect, Snapshots
 from protocol.constants import HEADER_LENGTH, CommandCode
 from protocol.fate import Fate
 from protocol.framing import build_packet
@@ -45,8 +45,7 @@ class Recovery:
     def __init__(self, client: Link, upstream: Upstream, shared: Shared, log: BoundLogger) -> None:
         self._client = client
         self._upstream = upstream
-        self._server = str(upstream.address)
-        self._settings = shared.config.reconnect
+        self._shared = shared
         self._reconnector = shared.reconnector
         self._log = log
         self._draining = False
@@ -54,6 +53,14 @@ class Recovery:
 
     def __repr__(self) -> str:
         return f"<Recovery of {self._upstream}>"
+
+    @property
+    def _server(self) -> str:
+        return str(self._upstream.address)
+
+    @property
+    def _settings(self) -> Reconnect:
+        return self._shared.config.reconnect
 
     def drain(self) -> None:
         """Do not wait any more for a client that waits for nothing."""

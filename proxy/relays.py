@@ -1,8 +1,8 @@
 """Which relay is used: the pump where it was compiled, plain trio otherwise."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import TypeAlias
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import NamedTuple, TypeAlias
 
 import structlog
 
@@ -17,28 +17,45 @@ MakeRelay: TypeAlias = Callable[[Link, Upstream], Relay]
 log = structlog.stdlib.get_logger()
 
 
-@asynccontextmanager
-async def open_relays(kind: RelayKind, workers: int) -> AsyncIterator[MakeRelay]:
-    """Set up what moves the bytes, for as long as there are sessions; gives what makes the relay of a session.
+class Relays(NamedTuple):
+    """What moves the bytes: how a session gets its relay, and what there is to be said about it."""
+
+    kind: RelayKind
+    make: MakeRelay
+    #: What has to run around all sessions.
+    running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    workers: int = 1
+    #: Why it is not the pump that was to be expected; empty if it is.
+    lack: str = ""
+
+    def announce(self) -> None:
+        """Write in the log which relay it is."""
+        if self.lack:
+            log.warning("relay", kind=str(self.kind), reason=self.lack, advice="queries cost more CPU time so")
+        else:
+            log.info("relay", kind=str(self.kind), workers=self.workers)
+
+
+def choose_relays(kind: RelayKind, workers: int) -> Relays:
+    """Set up what moves the bytes.
 
     Raises:
         StartError: the pump is wanted, and it is not there.
     """
     if kind is RelayKind.TRIO:
-        log.info("relay", kind="trio", reason="configured")
-        yield TrioRelay
-        return
+        return Relays(kind, TrioRelay)
     try:
         # Compiled where there is a compiler, and where the system has epoll.
         from proxy.carrier import Carriers  # noqa: PLC0415
         from proxy.pump_relay import PumpRelay  # noqa: PLC0415
     except ImportError as error:
+        lack = f"the pump is not to be had here ({error})"
         if kind is RelayKind.PUMP:
-            raise StartError(f"relay: pump is not to be had here ({error}); write relay: auto") from error
-        log.warning("relay", kind="trio", reason=f"the pump is not to be had here ({error}), so queries cost more")
-        yield TrioRelay
-        return
+            raise StartError(f"relay: {lack}; write relay: auto") from error
+        return Relays(RelayKind.TRIO, TrioRelay, lack=lack)
     carriers = Carriers(workers)
-    log.info("relay", kind="pump", workers=workers)
-    async with carriers.running():
-        yield lambda client, upstream: PumpRelay(client, upstream, carriers.next())
+
+    def make(client: Link, upstream: Upstream) -> Relay:
+        return PumpRelay(client, upstream, carriers.next())
+
+    return Relays(RelayKind.PUMP, make, carriers.running, workers)

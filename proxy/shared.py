@@ -11,9 +11,9 @@ from proxy.threads import Threads
 from proxy.tls import UpstreamTls
 
 
-@dataclass(frozen=True)
+@dataclass
 class Shared:
-    """What all sessions have in common."""
+    """What all sessions have in common. What may change while they run, they look up here when they need it."""
 
     config: Config
     passwords: PasswordBook
@@ -22,3 +22,17 @@ class Shared:
     spool_space: SpoolSpace
     threads: Threads = field(default_factory=Threads)
     watch_lists: WatchLists = field(default_factory=dict)
+
+    def adopt(self, config: Config, upstream_tls: UpstreamTls) -> None:
+        """Go by another configuration from now on. Learned passwords stay, unless ``auth`` has changed."""
+        if config.auth != self.config.auth:
+            self.passwords = PasswordBook(config.auth)
+        self.config = config
+        self.upstream_tls = upstream_tls
+        self.reconnector.adopt(config.reconnect.concurrency, attempt_seconds(config))
+        self.spool_space.adopt(config.spool)
+
+
+def attempt_seconds(config: Config) -> float:
+    """Tell how long one attempt to get a session from the server may take."""
+    return config.upstream.connect_timeout + config.limits.login_timeout

@@ -47,6 +47,11 @@ class SpoolSpace:
     def __repr__(self) -> str:
         return f"<SpoolSpace with {self.in_memory} bytes in memory>"
 
+    def adopt(self, settings: SpoolSettings) -> None:
+        """Go by other settings from now on; a file that there is already keeps its size."""
+        self.settings = settings
+        self.waiting.unpark_all()  # there may be more room
+
     @property
     def is_over(self) -> bool:
         """There is more in memory than there should be."""

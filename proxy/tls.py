@@ -2,7 +2,6 @@
 
 import ssl
 import tempfile
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,7 +36,7 @@ class ClientTls:
         """Read the certificates. Raises OSError where that fails. ``self_signed`` is for where there are none."""
         self._settings = tls
         self._self_signed = self_signed
-        self._context = self.read()
+        self._context = self._read()
 
     def __repr__(self) -> str:
         return f"<ClientTls {self._settings.cert or 'self-signed'}>"
@@ -47,8 +46,7 @@ class ClientTls:
         """Clients have to use TLS."""
         return self._settings.require
 
-    def read(self) -> ssl.SSLContext:
-        """Read the certificates as they are now. Raises OSError where that fails."""
+    def _read(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = _OLDEST_VERSION
         context.options |= _NO_RENEGOTIATION
@@ -65,10 +63,6 @@ class ClientTls:
             context.load_cert_chain(file)
         return context
 
-    def use(self, context: ssl.SSLContext) -> None:
-        """Use what :meth:`read` has read for links from now on."""
-        self._context = context
-
     async def accept(self, link: Link) -> None:
         """Do the handshake. Raises LinkLost and OutOfSync."""
         await link.encrypt(self._context, server_side=True)
@@ -81,13 +75,12 @@ class UpstreamTls:
         """Read the certificates. Raises OSError where that fails."""
         self._settings = tls
         self._name = address.host if isinstance(address, TcpAddress) else None
-        self._context = self.read()
+        self.context = self._read()
 
     def __repr__(self) -> str:
         return f"<UpstreamTls {self._settings.mode}>"
 
-    def read(self) -> ssl.SSLContext:
-        """Read the certificates as they are now. Raises OSError where that fails."""
+    def _read(self) -> ssl.SSLContext:
         tls = self._settings
         context = ssl.create_default_context(cafile=tls.ca)
         context.minimum_version = _OLDEST_VERSION
@@ -101,10 +94,6 @@ class UpstreamTls:
         if tls.cert is not None:
             _load_pair(context, tls.cert, tls.key)
         return context
-
-    def use(self, context: ssl.SSLContext) -> None:
-        """Use what :meth:`read` has read for links from now on."""
-        self._context = context
 
     @property
     def is_demanded(self) -> bool:
@@ -126,13 +115,7 @@ class UpstreamTls:
 
     async def connect(self, link: Link) -> None:
         """Do the handshake. Raises LinkLost and OutOfSync."""
-        await link.encrypt(self._context, server_side=False, server_name=self._name)
-
-
-def reload_certificates(users: Iterable[ClientTls | UpstreamTls]) -> None:
-    """Read all certificates again; use them, unless one of them cannot be read. Raises OSError in that case."""
-    for user, context in [(user, user.read()) for user in users]:
-        user.use(context)
+        await link.encrypt(self.context, server_side=False, server_name=self._name)
 
 
 def _load_pair(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:

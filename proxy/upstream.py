@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import trio
 from structlog.stdlib import BoundLogger
 
+from config import Config
 from protocol.command import CommandReader
 from protocol.constants import ERR_BYTE, HEADER_LENGTH, Capability, CommandCode, ErrorCode
 from protocol.errors import MalformedPacket, ProtocolError, Refusal, ServerError
@@ -59,6 +60,7 @@ class Upstream:
     memory: SessionMemory
 
     def __init__(self, shared: Shared, log: BoundLogger) -> None:
+        #: Where the server is to which the link was opened last.
         self.address = shared.config.upstream.address
         #: When the client last did something, in trio's time.
         self.active_at = trio.current_time()
@@ -72,7 +74,6 @@ class Upstream:
         #: The id by which the client knows the session's thread.
         self.known_thread = 0
         self._shared = shared
-        self._config = shared.config
         self._watch_lists = shared.watch_lists
         self._threads = shared.threads
         #: The client has reset its session since it logged in.
@@ -80,6 +81,10 @@ class Upstream:
 
     def __repr__(self) -> str:
         return f"<Upstream {self.address}>"
+
+    @property
+    def _config(self) -> Config:
+        return self._shared.config
 
     @property
     def at_rest(self) -> bool:
@@ -103,6 +108,7 @@ class Upstream:
             ServerError: the server does not want another connection.
             UpstreamUnavailable: there is no server, or not one that speaks the protocol.
         """
+        self.address = self._config.upstream.address
         self.link, self.greeting = await dial(self.address, self._config.upstream.connect_timeout)
         return self.greeting
 

@@ -54,13 +54,14 @@ class Guard:
             sections["relay"] = relay
         for name, section in config.items():
             sections[name] = sections.get(name, {}) | section if isinstance(section, dict) else section
-        file = Path(self._directory.name, "config.yaml")
-        file.write_text(yaml.safe_dump(sections))
+        self._sections = sections
+        self._file = Path(self._directory.name, "config.yaml")
+        self._file.write_text(yaml.safe_dump(sections))
         self._log = Path(self._directory.name, "guard.log")
         self._events: list[dict[str, Any]] = []
         self._log_read = 0  # bytes of the log that have become events
         self._waited_for = 0  # events up to here are behind those that were waited for
-        self.process = spawn([*prefix, sys.executable, "-m", "proxy", "run", str(file)], self._log)
+        self.process = spawn([*prefix, sys.executable, "-m", "proxy", "run", str(self._file)], self._log)
         #: Where it listens on TCP, in the order of the configuration.
         self.ports: list[int] = []
         try:
@@ -117,6 +118,11 @@ class Guard:
             if has_ended or time.monotonic() > deadline:
                 raise AssertionError(f"no event {name!r} with {fields} in {self.events}")
             time.sleep(0.02)
+
+    def reconfigure(self, **config: Any) -> None:
+        """Replace sections of the configuration file, as they are given, and have it read again."""
+        self._file.write_text(yaml.safe_dump(self._sections | config))
+        self.signal(signal.SIGHUP)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the guard."""

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pymysql
 import pytest
@@ -82,6 +83,16 @@ def test_a_port_that_is_taken(guard: Guard, server: Server) -> None:
     )
     assert outcome.returncode == 1
     assert outcome.stderr == f"cannot listen on 127.0.0.1:{guard.port}: address already in use\n"
+
+
+def test_a_guard_that_does_not_start_leaves_nothing_behind(guard: Guard, server: Server, tmp_path: Path) -> None:
+    own, taken = f"unix:{tmp_path}/own.sock", f"unix:{guard.socket_path}"
+    command = [sys.executable, "-m", "proxy", "run", "--listen", own, "--listen", taken, "--upstream", address(server)]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert outcome.returncode == 1
+    assert outcome.stderr == f"cannot listen on {taken}: address already in use\n"
+    assert list(tmp_path.iterdir()) == []
+    assert guard.socket_path.exists()
 
 
 def test_a_socket_left_behind_is_taken_over_and_one_in_use_is_not(server: Server, start_guard: StartGuard) -> None:

@@ -54,5 +54,5 @@ def test_a_pump_that_is_wanted_and_not_there_is_an_error(tmp_path: Path) -> None
         [sys.executable, "-c", WITHOUT_PUMP, "run", str(config)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "relay: pump is not to be had here" in done.stderr
+    assert "relay: the pump is not to be had here" in done.stderr
     assert "Traceback" not in done.stderr

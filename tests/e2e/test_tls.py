@@ -260,12 +260,12 @@ def test_certificates_are_read_again(
         new = stranger.issue("127.0.0.1")
         shutil.copy(new.cert, own.cert)
         guard.signal(signal.SIGHUP)
-        guard.wait_for("certificates not read again")
+        guard.wait_for("configuration not read again")
         assert fingerprint(guard) == before
         shutil.copy(new.key, own.key)
         shutil.copy(stranger.file, upstream_ca)
         guard.signal(signal.SIGHUP)
-        guard.wait_for("certificates read again")
+        guard.wait_for("configuration read again")
         assert fingerprint(guard) != before
         assert wire.query(old, "SELECT 1") == ((1,),)
         code, message = refusal(guard)
@@ -273,7 +273,7 @@ def test_certificates_are_read_again(
         assert "certificate not accepted" in message
         shutil.copy(authority.file, upstream_ca)
         guard.signal(signal.SIGHUP)
-        guard.wait_for("certificates read again")
+        guard.wait_for("configuration read again")
         guard.connect().close()
         assert wire.query(old, "SELECT 1") == ((1,),)
 

@@ -1,7 +1,7 @@
 """The command line: what is printed where, and with which exit code."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +38,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Give the list of configurations that the guard was started with; it ends at once."""
     configs = []
 
-    async def run(config: Config) -> None:
+    async def run(config: Config, read_again: Callable[[], Config]) -> None:
         await trio.lowlevel.checkpoint()
         configs.append(config)
 
@@ -91,6 +91,22 @@ def test_passwords_that_everybody_can_read(
         assert str(config_file) in result.stderr or not is_exposed
         assert "hunter2" not in result.output
     assert len(started) == 1
+
+
+def test_passwords_that_everybody_can_read_after_a_reload(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(config: Config, read_again: Callable[[], Config]) -> None:
+        await trio.lowlevel.checkpoint()
+        change()
+        assert read_again().auth.users
+
+    def change() -> None:
+        config_file.write_text("upstream: {address: db}\nauth: {mode: users, users: [{user: app, password: hunter2}]}")
+
+    monkeypatch.setattr("proxy.app", SimpleNamespace(run=run), raising=False)
+    config_file.write_text(GOOD)
+    config_file.chmod(0o644)
+    result = invoke("run", config_file)
+    assert (result.exit_code, result.stderr.count("everybody on this machine can read it")) == (0, 1)
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
@@ -163,7 +179,7 @@ def test_run_without_flags_takes_the_file_as_it_is(config_file: Path, started: l
 
 
 def test_a_guard_that_cannot_start_says_why_and_no_more(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run(config: Config) -> None:
+    async def run(config: Config, read_again: Callable[[], Config]) -> None:
         await trio.lowlevel.checkpoint()
         raise StartError(f"cannot listen on {config.listen[0].address}: in use")
 

@@ -12,7 +12,7 @@ import trio
 from config import RelayKind
 from protocol.framing import build_packet
 from proxy.relay import ClientGone, DecisionDue, DrainDue, Event, ProbeDue, UpstreamLost
-from proxy.relays import MakeRelay, open_relays
+from proxy.relays import MakeRelay, choose_relays
 from tests.proxy.rig import COLUMN, EOF, Rig, ok, packets, rigged
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the pump needs epoll")
@@ -22,7 +22,8 @@ KIND = RelayKind.PUMP
 
 @asynccontextmanager
 async def pumping(**sections: dict[str, str]) -> AsyncIterator[Rig]:
-    async with open_relays(KIND, 1) as make_relay, rigged(make_relay=make_relay, **sections) as rig:
+    relays = choose_relays(KIND, 1)
+    async with relays.running(), rigged(make_relay=relays.make, **sections) as rig:
         yield rig
 
 
@@ -141,6 +142,7 @@ async def test_no_byte_is_lost_or_reordered_at_random_hand_overs(seed: int) -> N
                     assert received == expected
                 nursery.cancel_scope.cancel()
 
-    async with open_relays(KIND, 2) as make_relay, trio.open_nursery() as nursery:
+    relays = choose_relays(KIND, 2)
+    async with relays.running(), trio.open_nursery() as nursery:
         for number in range(4):
-            nursery.start_soon(converse, make_relay, random.Random(seed * 100 + number))
+            nursery.start_soon(converse, relays.make, random.Random(seed * 100 + number))
