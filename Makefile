@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 4
 
-.PHONY: help demo run test check lint fuzz differential chaos bench bench-framing bench-overhead bench-storm bench-large
+.PHONY: help demo run test check lint docs fuzz differential chaos bench bench-framing bench-overhead bench-storm bench-large
 .PHONY: test-slow venv mariadb mysql drivers peers clean
 .DEFAULT_GOAL := help
 
@@ -32,6 +32,9 @@ lint: venv  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: venv  ## make docs/configuration.md and the JSON schema anew, from config/schema.py and config/example.yaml
+	$(BIN)/python -m reference
 
 fuzz: venv  ## the property tests with many more examples; takes its time
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/protocol tests/config -n $(WORKERS) --timeout 3600
