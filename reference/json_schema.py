@@ -26,7 +26,11 @@ class _AsWritten(GenerateJsonSchema):
 
 
 def make_schema(words: dict[str, Words]) -> dict[str, Any]:
-    """Make the schema, with the example's words and defaults at each option."""
+    """Make the schema, with the example's words and defaults at each option.
+
+    Raises:
+        TypeError: an option does not say what the file holds.
+    """
     made = Config.model_json_schema(schema_generator=_AsWritten)
     resolved = _resolve(made, made.pop("$defs"))
     _explain(resolved, "", words)
@@ -45,19 +49,20 @@ def _resolve(node: Any, definitions: dict[str, Any]) -> Any:
 
 
 def _explain(section: dict[str, Any], above: str, words: dict[str, Words]) -> None:
+    """Replace what is meant for those who read the code by the example's words and defaults."""
     for key, option in section["properties"].items():
         name = above + key
-        # What stands there so far is meant for those who read the code.
-        option.pop("description", None)
-        if "properties" in option or "enum" in option:
-            option.pop("title", None)
+        entry = option.get("items", option)
+        for part in (option, entry):
+            part.pop("description", None)
+            if "properties" in part or "enum" in part:
+                part.pop("title", None)
         if name in words:
             if words[name].comment:
                 option["description"] = "\n".join(words[name].comment)
             if "properties" not in option and key not in section.get("required", ()):
                 option["default"] = words[name].default
-        entry = option.get("items", option)
+        if "type" not in option:
+            raise TypeError(f"what the file holds at {name} is unknown: say it with config.fields.as_written()")
         if "properties" in entry:
-            entry.pop("title", None)
-            entry.pop("description", None)
             _explain(entry, f"{name}.", words)
