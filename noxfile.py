@@ -1,4 +1,7 @@
-"""The tests on each Python that is supported and found here: `make pythons`, or `nox -- tests/e2e -n 2`."""
+"""The tests on each Python that is supported and found here: `make pythons`, or `nox -- tests/e2e -n 2`.
+
+A Python that pyenv keeps is found if PYENV_VERSION names it, as in 3.11:3.12:3.13.
+"""
 
 import nox
 
