@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 4
 
-.PHONY: help demo run test check lint fuzz differential chaos bench bench-framing bench-overhead bench-storm bench-large
-.PHONY: test-slow venv mariadb mysql drivers peers clean
+.PHONY: help demo run test check lint docs fuzz differential chaos dist pythons bench bench-framing bench-overhead
+.PHONY: bench-storm bench-large test-slow venv mariadb mysql drivers peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -33,6 +33,9 @@ lint: venv  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: venv  ## make docs/configuration.md and the JSON schema anew, from config/schema.py and config/example.yaml
+	$(BIN)/python -m reference
+
 fuzz: venv  ## the property tests with many more examples; takes its time
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/protocol tests/config -n $(WORKERS) --timeout 3600
 
@@ -41,6 +44,19 @@ differential: venv mariadb mysql  ## thousands of made-up sessions, each with th
 
 chaos: venv mariadb mysql  ## the ledger test for ten minutes: crashes, kills and black holes while clients write
 	$(BIN)/python -m tests.chaos --seconds 600
+
+dist: venv  ## build the wheel and the sdist, check both, and try the wheel in an empty environment
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/pip install --quiet --disable-pip-version-check dist/*.whl
+	build/empty/bin/stillhere --help
+	build/empty/bin/stillhere check config/example.yaml
+
+pythons: venv  ## run the tests that need no server on each Python that is supported and found here
+	$(BIN)/nox
 
 bench: bench-framing bench-overhead  ## measure packet framing, and the overhead beside other proxies
 
@@ -85,4 +101,4 @@ drivers: venv  ## install the drivers that are tested: Python, Node, PHP, Perl, 
 	@tests/drivers/install.sh $(VENV)
 
 clean:  ## remove the virtual environment and what tools have left
-	rm -rf $(VENV) tests/drivers/node/node_modules build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .nox tests/drivers/node/node_modules build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

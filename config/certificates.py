@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from config.diagnostics import InvalidKey, InvalidValue, Location
-from config.fields import readable_file
+from config.fields import as_written, readable_file
 
 
 def _authorities(value: Any) -> Path | None:
@@ -55,7 +55,9 @@ def _refuse() -> str:
     raise InvalidValue("has a password", "use a key without one, in a file that only the guard can read")
 
 
+_PEM_FILE = as_written("path of a PEM file, or null", "string", "null")
+
 #: A file with certificates to trust, or null.
-CaFile = Annotated[Path | None, BeforeValidator(_authorities)]
+CaFile = Annotated[Path | None, BeforeValidator(_authorities), _PEM_FILE]
 #: A file with a certificate or a key, or null; what is in it, :func:`pair_faults` checks.
-PemFile = Annotated[Path | None, BeforeValidator(_path)]
+PemFile = Annotated[Path | None, BeforeValidator(_path), _PEM_FILE]

@@ -8,11 +8,11 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from config.address import Address, TcpAddress, UnixAddress, parse_address
 from config.diagnostics import InvalidValue, shown, suggest
-from config.quantities import UNIT_MISSING, parse_duration, parse_size
+from config.quantities import MAX_SIZE_BYTES, UNIT_MISSING, parse_duration, parse_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +143,42 @@ def one_of(choices: type[StrEnum]) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-PositiveSeconds = Annotated[Seconds, AfterValidator(_not_zero)]
-PositiveSecondsOrAuto = Annotated[float | None, _or_auto(lambda value: _not_zero(_seconds(value)))]
-PacketSizeOrAuto = Annotated[int | None, _or_auto(_packet_size)]
-Size = Annotated[int, BeforeValidator(_size)]
-Directory = Annotated[Path | None, BeforeValidator(_directory)]
-SqlState = Annotated[str, BeforeValidator(_sqlstate)]
-ListenAddress = Annotated[Address, BeforeValidator(listen_address)]
-UpstreamAddress = Annotated[Address, BeforeValidator(_upstream_address)]
-Text = Annotated[str, BeforeValidator(text)]
+def as_written(title: str, *types: str, **rules: Any) -> WithJsonSchema:
+    """Tell editors what the file holds, which is not what comes of it. ``title`` names the kind of value."""
+    return WithJsonSchema({"title": title, "type": types[0] if len(types) == 1 else list(types), **rules})
+
+
+_DURATION = r"[0-9]{1,15}(\.[0-9]{1,9})? ?(ms|s|m|h)"
+_POSITIVE_DURATION = rf"(?![0.]+ ?[a-z]){_DURATION}"
+_SIZE = r"[0-9]{1,15} ?([Bb]|[KkMmGg]([Ii][Bb])?)?"
+
+Seconds = Annotated[float, BeforeValidator(_seconds), as_written("duration", "string", pattern=f"^{_DURATION}$")]
+PositiveSeconds = Annotated[
+    Seconds,
+    AfterValidator(_not_zero),
+    as_written("duration above zero", "string", pattern=f"^{_POSITIVE_DURATION}$"),
+]
+PositiveSecondsOrAuto = Annotated[
+    float | None,
+    _or_auto(lambda value: _not_zero(_seconds(value))),
+    as_written("duration above zero, or auto", "string", pattern=f"^(auto|{_POSITIVE_DURATION})$"),
+]
+PacketSizeOrAuto = Annotated[
+    int | None,
+    _or_auto(_packet_size),
+    as_written("size, or auto", "string", "integer", pattern=f"^(auto|{_SIZE})$", minimum=1 << 10, maximum=1 << 30),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    as_written("size", "string", "integer", pattern=f"^{_SIZE}$", minimum=0, maximum=MAX_SIZE_BYTES),
+]
+Directory = Annotated[
+    Path | None, BeforeValidator(_directory), as_written("path of a directory, or null", "string", "null")
+]
+SqlState = Annotated[
+    str, BeforeValidator(_sqlstate), as_written("SQLSTATE, in quotes", "string", pattern="^[0-9A-Z]{5}$")
+]
+ListenAddress = Annotated[Address, BeforeValidator(listen_address), as_written("address", "string", minLength=1)]
+UpstreamAddress = Annotated[Address, BeforeValidator(_upstream_address), as_written("address", "string", minLength=1)]
+Text = Annotated[str, BeforeValidator(text), as_written("text", "string")]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, SecretStr
 
 from config.diagnostics import InvalidValue
-from config.fields import readable_file, text
+from config.fields import as_written, readable_file, text
 
 MAX_PASSWORD_BYTES = 64 * 1024
 
@@ -47,6 +47,8 @@ def _from_file(value: Any) -> SecretStr | None:
     return SecretStr(text(password))
 
 
-WrittenPassword = Annotated[SecretStr | None, BeforeValidator(_written)]
-PasswordFromEnv = Annotated[SecretStr | None, BeforeValidator(_from_env)]
-PasswordFromFile = Annotated[SecretStr | None, BeforeValidator(_from_file)]
+WrittenPassword = Annotated[SecretStr | None, BeforeValidator(_written), as_written("text", "string")]
+PasswordFromEnv = Annotated[
+    SecretStr | None, BeforeValidator(_from_env), as_written("name of an environment variable", "string")
+]
+PasswordFromFile = Annotated[SecretStr | None, BeforeValidator(_from_file), as_written("path of a file", "string")]

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, GetJsonSchemaHandler, SecretStr, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from config.address import TcpAddress
 from config.certificates import CaFile, PemFile, pair_faults
@@ -71,6 +73,7 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+_PASSWORDS = ("password", "password_env", "password_file")
 _VERIFYING = (TlsMode.VERIFY_CA, TlsMode.VERIFY_IDENTITY)
 _NOT_VERIFYING = (TlsMode.DISABLED, TlsMode.PREFERRED, TlsMode.REQUIRED)
 
@@ -185,7 +188,7 @@ class UserEntry(Section):
     @classmethod
     def conflicts(cls, written: Mapping[str, Any]) -> Iterator[tuple[Location, InvalidValue]]:
         """Want exactly one password."""
-        given = [key for key in ("password", "password_env", "password_file") if written.get(key) is not None]
+        given = [key for key in _PASSWORDS if written.get(key) is not None]
         if len(given) > 1:
             yield (given[1],), InvalidKey("is a second password", "keep one of " + ", ".join(given))
         elif not given:
@@ -204,6 +207,12 @@ class User(Section):
     def keys(cls) -> list[str]:
         """List the keys of ``UserEntry``, which is what the file gives."""
         return UserEntry.keys()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe the entry of the file, of which this is made."""
+        entry = handler.resolve_ref_schema(handler(UserEntry.__pydantic_core_schema__))
+        return entry | {"oneOf": [{"required": [password]} for password in _PASSWORDS]}
 
     @model_validator(mode="before")
     @classmethod

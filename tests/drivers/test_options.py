@@ -1,4 +1,4 @@
-"""What drivers say that need an option, and do not have it; the README names the option."""
+"""What drivers say that need an option, and do not have it; docs/drivers.md names the option."""
 
 import shutil
 import subprocess

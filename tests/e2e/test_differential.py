@@ -2,7 +2,7 @@
 
 Hypothesis makes up sessions; each is carried out twice, through the guard and directly, on schemas of its own, and the
 answers are compared byte for byte (:mod:`tests.e2e.twins` says what may differ). Not asked for is what differs on
-purpose, see the README's "What it cannot": FOUND_ROWS(), which is 1 once the session has been read back, and the values
+purpose, see docs/guarantees.md: FOUND_ROWS(), which is 1 once the session has been read back, and the values
 of the variables ``session_track_*``. Nor what no two sessions have in common: times, ids of threads, statistics.
 """
 

@@ -79,7 +79,7 @@ def play(conversation: Conversation, sizes: list[int]) -> Outcome:
 def state(wire: Wire) -> dict[str, object]:
     """Give all that a wire keeps."""
     tracker, reader = dict(vars(wire.tracker)), dict(vars(wire.reader))
-    memory = vars(wire.memory) | {"tracked": vars(wire.memory.tracked)}
+    memory = vars(wire.memory) | {"tracked": dict(vars(wire.memory.tracked))}
     del tracker["_memory"], reader["_tracker"], reader["_memory"], reader["_current_thread"]
     tracker["broken"] = str(wire.tracker.broken)
     return {
