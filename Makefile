@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 
 .PHONY: help demo run test check lint docs fuzz differential chaos dist pythons bench bench-framing bench-overhead
-.PHONY: bench-storm bench-large test-slow venv mariadb mysql drivers peers clean
+.PHONY: bench-storm bench-large test-trio test-slow venv mariadb mysql drivers peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -23,10 +23,14 @@ run: venv  ## start the guard in front of your own server: make run UPSTREAM=hos
 test: venv mariadb mysql drivers  ## run all tests, against a real MariaDB and a real MySQL 9
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
+test-trio: venv mariadb mysql  ## what sessions and recovery do, on the relay in plain Python
+	STILLHERE_TEST_RELAY=trio $(BIN)/pytest -n $(WORKERS) --dist worksteal $(addprefix tests/e2e/test_, \
+		session.py recovery_in_flight.py whole_protocol.py limit.py kernel_evidence.py)
+
 test-slow: venv mariadb mysql  ## a client that takes a minute for a large result
 	STILLHERE_SLOW_SECONDS=60 $(BIN)/pytest tests/e2e/test_slow_reading.py -k very_long --timeout 1200
 
-check: lint test  ## what CI runs
+check: lint test test-trio  ## what CI runs
 
 lint: venv  ## ruff and mypy
 	$(BIN)/ruff check .
