@@ -145,6 +145,11 @@ class SessionMemory:
         return holds
 
     @property
+    def has_holds(self) -> bool:
+        """Some statement has taken something that a new link cannot have."""
+        return bool(self._holds)
+
+    @property
     def user_locks(self) -> list[Hold]:
         """The locks of GET_LOCK whose names are known, so that the server can be asked for them."""
         return [hold for hold in self._holds if hold.kind is HoldKind.USER_LOCK and hold.name != "?"]

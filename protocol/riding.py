@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from protocol.command import CommandReader
 from protocol.constants import Capability
-from protocol.effects import Kind
+from protocol.effects import Effects, Kind, Statement
 from protocol.memory import SessionMemory
 from protocol.prepared import PreparedStatement
 from protocol.reply import ReplyKind, ReplyTracker, Stage
@@ -17,6 +17,9 @@ from protocol.walker import Walker
 
 #: Stands for a number of rows that is not known.
 _UNKNOWN = -2
+
+#: What the server may have said of the characteristics of the transaction, None where it has said nothing.
+_CHARACTERISTICS = (None, "", "START TRANSACTION;")
 
 _STAGES = frozenset({Stage.RESULT, Stage.COLUMNS, Stage.COLUMNS_END, Stage.ROWS})
 
@@ -41,7 +44,8 @@ class Position(TypedDict):
     #: The eight letters of the transaction's state, the first one in the lowest byte.
     transaction_state: int
     has_ended_transaction: int
-    has_cleared_characteristics: int
+    #: An index of :data:`_CHARACTERISTICS`.
+    characteristics: int
 
 
 class Rider:
@@ -109,9 +113,12 @@ class Rider:
             ),
             has_attributes=bool(capabilities & Capability.QUERY_ATTRIBUTES),
             hides_reports=self._memory.tracked.hides_usual_reports,
+            # It ends locks, where there are such.
+            admits_begin=not self._memory.has_holds,
             limit=self._reader.limit,
         )
-        allowed = [self._rules(prepared) for prepared in self._memory.recently_executed() if _is_simple(prepared)]
+        statements = self._memory.recently_executed()
+        allowed = [self._rules(prepared) for prepared in statements if self._is_simple(prepared)]
         if allowed != self._allowed:
             self._walker.allow(allowed)
             self._allowed = allowed
@@ -119,6 +126,9 @@ class Rider:
     def _rules(self, prepared: PreparedStatement) -> tuple[int, int, bool, bytes]:
         is_named = bool(prepared.parameters and self._agreed & Capability.QUERY_ATTRIBUTES)
         return prepared.client_id, prepared.parameters, is_named, prepared.types
+
+    def _is_simple(self, prepared: PreparedStatement) -> bool:
+        return _is_ready(prepared) and _does_nothing(prepared.statement, has_holds=self._memory.has_holds)
 
     def board(self) -> bytes:
         """Put the position into the walker; return the command that is being answered, empty where there is none.
@@ -144,7 +154,7 @@ class Rider:
             is_transaction_unsettled=memory.is_transaction_unsettled,
             transaction_state=int.from_bytes(memory.tracked.transaction_state.encode("latin-1"), "little"),
             has_ended_transaction=0,
-            has_cleared_characteristics=0,
+            characteristics=0,
         )
         command = b"" if tracker.idle else tracker.expected[0].packet or b""
         tracker.abandon()
@@ -166,8 +176,8 @@ class Rider:
         tracked.transaction_state = position["transaction_state"].to_bytes(8, "little").decode("latin-1")
         if position["has_ended_transaction"]:
             memory.has_share_locks = False
-        if position["has_cleared_characteristics"]:
-            tracked.characteristics = ""
+        if (characteristics := _CHARACTERISTICS[position["characteristics"]]) is not None:
+            tracked.characteristics = characteristics
         if not command:
             return
         # The reader finds the same again as when it lets such a command pass.
@@ -180,11 +190,15 @@ class Rider:
         tracker.continued = bool(position["continued"])
 
 
-def _is_simple(prepared: PreparedStatement) -> bool:
-    """Tell whether an ordinary execution does nothing to the session, and need not be changed on its way."""
+def _does_nothing(statement: Statement, *, has_holds: bool) -> bool:
+    effects = statement.effects
+    return effects is None or (not has_holds and effects == Effects(releases=effects.releases))
+
+
+def _is_ready(prepared: PreparedStatement) -> bool:
+    """Tell whether an ordinary execution need not be changed on its way, and leaves nothing to take note of."""
     return (
         prepared.client_id == prepared.server_id
-        and prepared.statement.effects is None
         and prepared.statement.kind is not Kind.OTHER
         and prepared.refused_size is None
         and not (prepared.broken or prepared.lacks_types or prepared.has_long_data or prepared.has_cursor)

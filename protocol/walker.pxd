@@ -25,7 +25,7 @@ cdef struct Position:
     int is_transaction_unsettled
     uint64_t transaction_state
     int has_ended_transaction
-    int has_cleared_characteristics
+    int characteristics
 
 cdef struct Statement:
     uint32_t id
@@ -40,6 +40,7 @@ cdef struct Walk:
     int counts_with_metadata_flag
     int has_attributes
     int hides_reports
+    int admits_begin
     uint32_t limit
     Statement* statements
     size_t statement_count

@@ -11,6 +11,7 @@ class Walker:
         counts_with_metadata_flag: bool,
         has_attributes: bool,
         hides_reports: bool,
+        admits_begin: bool,
         limit: int,
     ) -> None: ...
     def allow(self, statements: Sequence[tuple[int, int, bool, bytes]]) -> None: ...

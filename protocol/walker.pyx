@@ -60,6 +60,16 @@ cdef enum:
     PARAMETER_COUNT_AVAILABLE = 0x08
     NO_ROW_COUNT = -1
 
+# What the server has last said of the characteristics of the transaction.
+cdef enum:
+    UNSAID = 0
+    NO_CHARACTERISTICS = 1
+    STARTED = 2
+
+cdef const char* START_TRANSACTION = b"start transaction;"
+cdef enum:
+    START_TRANSACTION_LENGTH = 17  # without the semicolon
+
 cdef const char* LAST_INSERT_ID = b"last_insert_id"
 cdef enum:
     LAST_INSERT_ID_LENGTH = 14
@@ -149,6 +159,17 @@ cdef bint is_plain(const uint8_t* text, size_t length) noexcept nogil:
     return not (has_at and has_into)
 
 
+cdef inline bint is_begin(const uint8_t* text, size_t length) noexcept nogil:
+    """Tell whether a statement begins a transaction, and says nothing more of it."""
+    return (length == 5 and is_word(text, b"begin", 5)) or (
+        length == START_TRANSACTION_LENGTH and is_word(text, START_TRANSACTION, START_TRANSACTION_LENGTH)
+    )
+
+
+cdef inline bint admits_text(Walk* walk, const uint8_t* text, size_t length) noexcept nogil:
+    return is_plain(text, length) or (walk.admits_begin and is_begin(text, length))
+
+
 cdef Statement* find_statement(Walk* walk, uint32_t statement_id) noexcept nogil:
     cdef size_t i
     for i in range(walk.statement_count):
@@ -202,8 +223,8 @@ cdef bint admits(Walk* walk, const uint8_t* packet, size_t length) noexcept nogi
         return False
     if packet[4] == COM_QUERY:
         if walk.has_attributes:
-            return length > 7 and not packet[5] and packet[6] == 1 and is_plain(packet + 7, length - 7)
-        return is_plain(packet + 5, length - 5)
+            return length > 7 and not packet[5] and packet[6] == 1 and admits_text(walk, packet + 7, length - 7)
+        return admits_text(walk, packet + 5, length - 5)
     if packet[4] == COM_STMT_EXECUTE:
         return admits_execution(walk, packet + HEADER, payload)
     return packet[4] == COM_PING and payload == 1
@@ -298,9 +319,14 @@ cdef bint read_reports(Position* at, const uint8_t* data, size_t place, size_t e
             if not read_variable(at, data, start, place):
                 return False
         elif kind == TRACK_CHARACTERISTICS:
-            if not read_block(data, place, &inside, &text) or inside != place or text != place:
+            if not read_block(data, place, &inside, &text) or inside != place:
                 return False
-            at.has_cleared_characteristics = True
+            if text == place:
+                at.characteristics = NO_CHARACTERISTICS
+            elif place - text == START_TRANSACTION_LENGTH + 1 and is_word(data + text, START_TRANSACTION, place - text):
+                at.characteristics = STARTED
+            else:
+                return False
         elif kind == TRACK_STATE:
             if not read_block(data, place, &inside, &text) or inside != place or place - text != 8:
                 return False
@@ -354,9 +380,12 @@ cdef bint read_ok(Walk* walk, uint8_t* data, size_t start, size_t* stop, size_t*
     if insert_id and insert_id != seen.insert_id:
         seen.insert_id = insert_id
         seen.is_insert_id_unsettled = True
+    place += 4
+    info = place
+    if place < stop[0] and not read_block(data, stop[0], &place, &info):
+        return False
     if status & SESSION_STATE_CHANGED:
-        place += 4
-        if not walk.hides_reports or not read_block(data, stop[0], &place, &info):
+        if not walk.hides_reports:
             return False
         new_stop = place if place > info else fixed + 4
         if not read_block(data, stop[0], &place, &reports) or place != stop[0] or reports == place:
@@ -548,12 +577,13 @@ cdef class Walker:
         self.walk.position = position
 
     def agree(self, *, bint deprecates_eof, bint counts_with_metadata_flag, bint has_attributes, bint hides_reports,
-              uint32_t limit):
+              bint admits_begin, uint32_t limit):
         """Take note of what holds for the whole link."""
         self.walk.deprecates_eof = deprecates_eof
         self.walk.counts_with_metadata_flag = counts_with_metadata_flag
         self.walk.has_attributes = has_attributes
         self.walk.hides_reports = hides_reports
+        self.walk.admits_begin = admits_begin
         self.walk.limit = limit
 
     def allow(self, statements):

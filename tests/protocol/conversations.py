@@ -260,6 +260,9 @@ _STATEMENTS = (
     b"EXECUTE s",
     b"CREATE TEMPORARY TABLE t (a INT); DROP TEMPORARY TABLE t",
     b"KILL 7",
+    b"LOCK TABLES t READ",
+    b"BEGIN",
+    b"start transaction",
     b"SELECT * FROM t WHERE id = 7",
     b"\tinsert into t values (1)",
     b"Update t SET a = 'share'",
@@ -268,7 +271,7 @@ _STATEMENTS = (
 _TAILS = st.binary(max_size=10) | st.sampled_from(_STATEMENTS) | st.binary(min_size=60, max_size=180)
 _ORDINARY_CODES = st.sampled_from([0x03, 0x03, 0x17, 0x0E]).map(lambda code: [code])
 _ORDINARY_TAILS = {
-    0x03: st.sampled_from(_STATEMENTS[-3:]) | st.sampled_from(_STATEMENTS),
+    0x03: st.sampled_from(_STATEMENTS[-5:]) | st.sampled_from(_STATEMENTS),
     0x17: st.just(b"\0\1\0\0\0"),
     0x0E: st.just(b""),
 }

@@ -49,9 +49,11 @@ SCHEMA = b"\x01\x02\x01t"
 STATE = b"\x05\x09\x08T_R_____"
 NO_STATE = b"\x05\x09\x08________"
 NO_CHARACTERISTICS = b"\x04\x01\x00"
+STARTED = b"\x04\x13\x12START TRANSACTION;"
+READ_ONLY = b"\x04\x1d\x1cSTART TRANSACTION READ ONLY;"
 INSERTED = b"\x00\x12\x0elast_insert_id\x0242"
 #: Entries of session-track blocks that a client does not see of itself.
-UNASKED = (HIDDEN, STATE, NO_STATE, NO_CHARACTERISTICS, INSERTED)
+UNASKED = (HIDDEN, STATE, NO_STATE, NO_CHARACTERISTICS, STARTED, READ_ONLY, INSERTED)
 
 #: What servers report by default.
 OWN_REPORTS = {
