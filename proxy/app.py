@@ -85,7 +85,7 @@ async def _guard(reception: Reception, doors: Sequence[Door], signals: AsyncIter
                         log.info("listening", address=_written(listener), upstream=str(config.upstream.address))
                 received = await anext(signals)
                 accepting.cancel_scope.cancel()
-            log.info("draining", signal=signal.Signals(received).name, sessions=reception.session_count)
+            log.info("draining", signal=signal.Signals(received).name, sessions=len(reception.sessions))
             reception.drain()
             sessions.cancel_scope.deadline = trio.current_time() + config.limits.drain_timeout
             watch.start_soon(_cut_off_at_signal, signals, sessions.cancel_scope)

@@ -28,7 +28,12 @@ class Identity:
         self._book = shared.passwords
 
     def __repr__(self) -> str:
-        return f"<Identity of {self._request.user.decode(errors='replace')}>"
+        return f"<Identity of {self.user}>"
+
+    @property
+    def user(self) -> str:
+        """The name of the user, for people."""
+        return self._request.user.decode(errors="replace")
 
     @property
     def can_return(self) -> bool:

@@ -69,6 +69,7 @@ class Link:
         #: Bytes that the peer had not acknowledged when it closed its side; None where the system cannot tell.
         self.unacknowledged: int | None = None
         self.is_local = sock.family == socket.AF_UNIX
+        self.peer = _peer(sock)
         if not self.is_local:
             _tune(sock)
 
@@ -108,7 +109,12 @@ class Link:
     @property
     def held_up(self) -> float:
         """How long others had to wait for the peer to read, in seconds, since it last had read all."""
-        return 0.0 if self._backlog is None else self._backlog.waited
+        return 0.0 if self._backlog is None else self._backlog.stalled_seconds
+
+    @property
+    def backlog_bytes(self) -> int:
+        """How many bytes of what was given to :meth:`post` are kept for the peer."""
+        return 0 if self._backlog is None else len(self._backlog)
 
     def give_up_after(self, seconds: float) -> None:
         """Have the kernel end the link when the peer has not acknowledged what was sent for ``seconds``."""
@@ -292,6 +298,17 @@ class Link:
             self._sock.close()
         if self._backlog is not None:
             self._backlog.close()
+
+
+def _peer(sock: socket.socket) -> str:
+    """Write the peer's address; there is none on a unix socket, nor where the peer has left already."""
+    if sock.family == socket.AF_UNIX:
+        return "unix"
+    try:
+        host, port, *_ = sock.getpeername()
+    except OSError:
+        return "gone"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _tune(sock: socket.socket) -> None:

@@ -168,8 +168,11 @@ class TrioRelay:
                 return ProbeDue()
             if upstream.tracker.idle and upstream.link.peer_has_closed:
                 await trio.sleep_forever()  # until the other direction has found out how it has ended
+            owed = len(upstream.tracker.expected)
             count = reader.take(client.inbox)
             if count:
+                upstream.traffic.commands += len(upstream.tracker.expected) - owed
+                upstream.traffic.bytes_from_client += count
                 data = client.take(count)
                 await upstream.link.send(reader.edited(data) if reader.edits else data)
             if reader.decision is None:
@@ -194,6 +197,7 @@ class TrioRelay:
                 shown = upstream.take_replies()
                 if shown:
                     upstream.active_at = link.heard_at
+                    upstream.traffic.bytes_from_server += len(shown)
                     try:
                         await client.post(shown)
                     except LinkLost as lost:
