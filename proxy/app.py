@@ -10,8 +10,9 @@ import trio
 
 from config import Config, UnixAddress
 from proxy.errors import StartError
-from proxy.listener import Door, Reception, open_listeners
+from proxy.listener import Door, Reception, open_listeners, written
 from proxy.passwords import PasswordBook
+from proxy.pulse import beat
 from proxy.reconnect import Reconnector
 from proxy.shared import Shared
 from proxy.spool import SpoolSpace
@@ -43,13 +44,18 @@ async def run(config: Config) -> None:
         Reconnector(config.reconnect.concurrency, config.upstream.connect_timeout + config.limits.login_timeout),
         SpoolSpace(config.spool),
     )
+    structlog.contextvars.bind_contextvars(server=str(config.upstream.address))
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         doors = [
             Door(tls, await open_listeners(listen.address))
             for listen, tls in zip(config.listen, client_tls, strict=True)
         ]
+        reception = Reception(shared)
         try:
-            await _guard(Reception(shared), doors, _obey(signals, [*client_tls, upstream_tls]), config)
+            async with trio.open_nursery() as household:
+                household.start_soon(beat, shared.tally)
+                await _guard(reception, doors, _obey(signals, [*client_tls, upstream_tls]), config)
+                household.cancel_scope.cancel()
         finally:
             _remove_sockets(config)
     log.info("stopped")
@@ -82,7 +88,7 @@ async def _guard(reception: Reception, doors: Sequence[Door], signals: AsyncIter
                 for door in doors:
                     accepting.start_soon(_accept, reception, door, sessions)
                     for listener in door.listeners:
-                        log.info("listening", address=_written(listener), upstream=str(config.upstream.address))
+                        log.info("listening", address=written(listener), upstream=str(config.upstream.address))
                 received = await anext(signals)
                 accepting.cancel_scope.cancel()
             log.info("draining", signal=signal.Signals(received).name, sessions=len(reception.sessions))
@@ -101,11 +107,3 @@ async def _accept(reception: Reception, door: Door, sessions: trio.Nursery) -> N
 async def _cut_off_at_signal(signals: AsyncIterator[int], sessions: trio.CancelScope) -> None:
     await anext(signals)
     sessions.cancel()
-
-
-def _written(listener: trio.SocketListener) -> str:
-    name = listener.socket.getsockname()
-    if isinstance(name, str):
-        return f"unix:{name}"
-    host, port, *_ = name
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -6,10 +6,15 @@ Tracebacks are logged without the values of local variables: among them are pass
 import logging
 import os
 import sys
+import time
 
 import structlog
 
 from config import Log, LogFormat
+from proxy.log_limit import LogLimit
+
+#: One for the whole process, as the log is.
+_limit = LogLimit(time.monotonic)
 
 
 def configure(log: Log) -> None:
@@ -28,6 +33,7 @@ def configure(log: Log) -> None:
             last = [console]
     structlog.configure(
         processors=[
+            _limit,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -37,3 +43,10 @@ def configure(log: Log) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def report_left_out() -> None:
+    """Say how many messages there were too many of since the last time, if there were any."""
+    log = structlog.stdlib.get_logger()
+    for name, count in _limit.take_left_out().items():
+        log.warning("log messages left out", name=name, count=count)
