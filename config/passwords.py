@@ -1,6 +1,7 @@
-"""Passwords from the file itself, from the environment and from files of their own."""
+"""Passwords and tokens from the file itself, from the environment and from files of their own."""
 
 import os
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SecretStr
@@ -17,7 +18,7 @@ def _written(value: Any) -> SecretStr | None:
     return value if value is None or isinstance(value, SecretStr) else SecretStr(text(value))
 
 
-def _from_env(value: Any) -> SecretStr | None:
+def _from_env(value: Any, hint_if_empty: str | None = None) -> SecretStr | None:
     if value is None:
         return None
     # Not named in the message: it may be the password itself, written at the wrong key.
@@ -25,11 +26,11 @@ def _from_env(value: Any) -> SecretStr | None:
     if password is None:
         raise InvalidValue("there is no environment variable of this name")
     if not password:
-        raise InvalidValue("the environment variable is empty", _EMPTY_HINT)
+        raise InvalidValue("the environment variable is empty", hint_if_empty)
     return SecretStr(text(password))
 
 
-def _from_file(value: Any) -> SecretStr | None:
+def _from_file(value: Any, hint_if_empty: str | None = None) -> SecretStr | None:
     """Read a file, without the newline at its end."""
     if value is None:
         return None
@@ -43,10 +44,12 @@ def _from_file(value: Any) -> SecretStr | None:
         raise InvalidValue("the file is not valid UTF-8") from None
     password = password.removesuffix("\n").removesuffix("\r")
     if not password:
-        raise InvalidValue("the file is empty", _EMPTY_HINT)
+        raise InvalidValue("the file is empty", hint_if_empty)
     return SecretStr(text(password))
 
 
 WrittenPassword = Annotated[SecretStr | None, BeforeValidator(_written)]
-PasswordFromEnv = Annotated[SecretStr | None, BeforeValidator(_from_env)]
-PasswordFromFile = Annotated[SecretStr | None, BeforeValidator(_from_file)]
+PasswordFromEnv = Annotated[SecretStr | None, BeforeValidator(partial(_from_env, hint_if_empty=_EMPTY_HINT))]
+PasswordFromFile = Annotated[SecretStr | None, BeforeValidator(partial(_from_file, hint_if_empty=_EMPTY_HINT))]
+TokenFromEnv = Annotated[SecretStr | None, BeforeValidator(_from_env)]
+TokenFromFile = Annotated[SecretStr | None, BeforeValidator(_from_file)]

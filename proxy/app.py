@@ -9,6 +9,7 @@ import structlog
 import trio
 
 from config import Config, UnixAddress
+from proxy.admin.server import open_admin, serve_admin
 from proxy.errors import StartError
 from proxy.listener import Door, Reception, open_listeners, written
 from proxy.passwords import PasswordBook
@@ -46,6 +47,7 @@ async def run(config: Config) -> None:
     )
     structlog.contextvars.bind_contextvars(server=str(config.upstream.address))
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        admin = await open_admin(config.admin)
         doors = [
             Door(tls, await open_listeners(listen.address))
             for listen, tls in zip(config.listen, client_tls, strict=True)
@@ -54,6 +56,10 @@ async def run(config: Config) -> None:
         try:
             async with trio.open_nursery() as household:
                 household.start_soon(beat, shared.tally)
+                for listener in admin:
+                    log.info("admin pages", address=f"http://{written(listener)}/")
+                if admin:
+                    household.start_soon(serve_admin, admin, shared, reception)
                 await _guard(reception, doors, _obey(signals, [*client_tls, upstream_tls]), config)
                 household.cancel_scope.cancel()
         finally:

@@ -17,6 +17,14 @@ from proxy.errors import StartError
 _EXPOSED = "it holds passwords, and everybody on this machine can read it"
 _EXPOSED_HINT = "chmod o-r, or move them to password_file or password_env"
 
+#: What the flags of ``run`` stand for, by their names as click gives them.
+_KEYS = {
+    "upstream": "upstream.address",
+    "admin": "admin.address",
+    "log_level": "log.level",
+    "log_format": "log.format",
+}
+
 CONFIG_FILE = click.Path(path_type=Path)
 
 
@@ -39,27 +47,22 @@ def main() -> None:
     help="Accept clients at HOST:PORT or unix:/PATH. Can be given several times. Default: 127.0.0.1:3307.",
 )
 @click.option("--upstream", metavar="ADDRESS", help="The server, as HOST:PORT or unix:/PATH.")
+@click.option("--admin", metavar="ADDRESS", help="Show what goes on at HOST:PORT, over HTTP. Default: 127.0.0.1:8307.")
 @click.option("--log-level", metavar="LEVEL", help=f"One of {', '.join(LogLevel)}. Default: info.")
 @click.option("--log-format", metavar="FORMAT", help=f"One of {', '.join(LogFormat)}. Default: console.")
-def run(
-    config_file: Path | None,
-    listen: tuple[str, ...],
-    upstream: str | None,
-    log_level: str | None,
-    log_format: str | None,
-) -> None:
+def run(config_file: Path | None, listen: tuple[str, ...], **flags: str | None) -> None:
     """Run until SIGINT or SIGTERM.
 
     CONFIG is a YAML file. The flags go before what it says, and --listen replaces its whole list. No file is needed if
     --upstream is given.
     """
-    flags = (
-        Override("--listen", "listen", [{"address": address} for address in listen] or None),
-        Override("--upstream", "upstream.address", upstream),
-        Override("--log-level", "log.level", log_level),
-        Override("--log-format", "log.format", log_format),
-    )
-    config = _load(config_file, (flag for flag in flags if flag.value is not None))
+    overrides = [Override("--listen", "listen", [{"address": address} for address in listen])] if listen else []
+    overrides += [
+        Override(f"--{name.replace('_', '-')}", _KEYS[name], value)
+        for name, value in flags.items()
+        if value is not None
+    ]
+    config = _load(config_file, overrides)
     logs.configure(config.log)
     if config_file is not None and is_exposed(config_file, config):
         structlog.stdlib.get_logger().warning(_EXPOSED, file=str(config_file), hint=_EXPOSED_HINT)
@@ -87,6 +90,7 @@ def check(config_file: Path) -> None:
         click.echo(f"{name}: warning: {_EXPOSED} ({_EXPOSED_HINT})", err=True)
     click.echo(f"  listen    {', '.join(str(listen.address) for listen in config.listen)}")
     click.echo(f"  upstream  {_upstream(config)}")
+    click.echo(f"  admin     {_admin(config)}")
     users = ", ".join(user.user for user in config.auth.users)
     click.echo(f"  auth      {config.auth.mode}{f': {users}' if config.auth.mode == AuthMode.USERS else ''}")
 
@@ -94,6 +98,11 @@ def check(config_file: Path) -> None:
 def _upstream(config: Config) -> str:
     address = config.upstream.address
     return str(address) if isinstance(address, UnixAddress) else f"{address}, TLS {config.upstream.tls.mode}"
+
+
+def _admin(config: Config) -> str:
+    address = config.admin.address
+    return "none" if address is None else f"http://{address}/{', with a token' if config.admin.token else ''}"
 
 
 def _load(path: Path | None, flags: Iterable[Override] = ()) -> Config:

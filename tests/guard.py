@@ -47,6 +47,7 @@ class Guard:
                 {"address": f"unix:{self.socket_path}"},
             ],
             "upstream": {"address": upstream},
+            "admin": {"address": f"{self.host}:0"},
             "log": {"level": "debug", "format": "json"},
         }
         for name, section in config.items():
@@ -60,7 +61,11 @@ class Guard:
         self.process = spawn([*prefix, sys.executable, "-m", "proxy", "run", str(file)], self._log)
         #: Where it listens on TCP, in the order of the configuration.
         self.ports: list[int] = []
+        #: Where its admin pages are.
+        self.admin_url = ""
         try:
+            if sections["admin"]["address"]:
+                self.admin_url = self.wait_for("admin pages", seconds=START_SECONDS)["address"]
             for _ in sections["listen"]:
                 address = self.wait_for("listening", seconds=START_SECONDS)["address"]
                 if not address.startswith("unix:"):
