@@ -18,6 +18,7 @@ from proxy.reconnect import Reconnector
 from proxy.shared import Shared
 from proxy.spool import SpoolSpace
 from proxy.tls import ClientTls, UpstreamTls, make_certificate, reload_certificates
+from proxy.welcome import welcome
 
 log = structlog.stdlib.get_logger()
 
@@ -56,6 +57,7 @@ async def run(config: Config) -> None:
         try:
             async with trio.open_nursery() as household:
                 household.start_soon(beat, shared.tally)
+                welcome(config, [listener for door in doors for listener in door.listeners], admin)
                 for listener in admin:
                     log.info("admin pages", address=f"http://{written(listener)}/")
                 if admin:

@@ -95,6 +95,32 @@ def check(config_file: Path) -> None:
     click.echo(f"  auth      {config.auth.mode}{f': {users}' if config.auth.mode == AuthMode.USERS else ''}")
 
 
+@main.command(short_help="Show what a running guard does and has done.")
+@click.argument("config_file", metavar="[CONFIG]", required=False, type=CONFIG_FILE)
+@click.option("--admin", metavar="ADDRESS", help="Where the guard's admin pages are, as HOST:PORT.")
+@click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
+def status(config_file: Path | None, admin: str | None, *, watch: bool) -> None:
+    """Ask a running guard for its sessions, what it has saved and the latest incidents.
+
+    CONFIG is the guard's own file; without it, the guard is looked for at 127.0.0.1:8307. The token, if one is needed,
+    comes from CONFIG or from STILLHERE_ADMIN_TOKEN. Exits with 1 if the guard does not answer.
+    """
+    from proxy import status as terminal  # noqa: PLC0415 - as above
+
+    flags = [Override("--admin", "admin.address", admin)] if admin else []
+    # Only the admin section counts, but the file is checked as a whole, and without one there must be a server.
+    flags += [] if config_file else [Override("--upstream", "upstream.address", "none")]
+    settings = _load(config_file, flags).admin
+    if settings.address is None:
+        click.echo("the configuration says that there are no admin pages (admin.address: null)", err=True)
+        sys.exit(1)
+    try:
+        terminal.show(settings.address, settings.token, is_watching=watch)
+    except terminal.NoAnswer as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+
+
 def _upstream(config: Config) -> str:
     address = config.upstream.address
     return str(address) if isinstance(address, UnixAddress) else f"{address}, TLS {config.upstream.tls.mode}"
