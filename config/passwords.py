@@ -4,7 +4,7 @@ import os
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from config.diagnostics import InvalidValue
 from config.fields import readable_file, text
@@ -48,8 +48,15 @@ def _from_file(value: Any, hint_if_empty: str | None = None) -> SecretStr | None
     return SecretStr(text(password))
 
 
+def _for_header(token: SecretStr | None) -> SecretStr | None:
+    """Accept what can stand in a header of HTTP."""
+    if token is not None and not all("!" <= character <= "~" for character in token.get_secret_value()):
+        raise InvalidValue("a token can have visible ASCII characters only, and no spaces")
+    return token
+
+
 WrittenPassword = Annotated[SecretStr | None, BeforeValidator(_written)]
 PasswordFromEnv = Annotated[SecretStr | None, BeforeValidator(partial(_from_env, hint_if_empty=_EMPTY_HINT))]
 PasswordFromFile = Annotated[SecretStr | None, BeforeValidator(partial(_from_file, hint_if_empty=_EMPTY_HINT))]
-TokenFromEnv = Annotated[SecretStr | None, BeforeValidator(_from_env)]
-TokenFromFile = Annotated[SecretStr | None, BeforeValidator(_from_file)]
+TokenFromEnv = Annotated[SecretStr | None, AfterValidator(_for_header), BeforeValidator(_from_env)]
+TokenFromFile = Annotated[SecretStr | None, AfterValidator(_for_header), BeforeValidator(_from_file)]

@@ -69,7 +69,10 @@ def fetch(address: TcpAddress, token: SecretStr | None) -> dict[str, Any]:
         connection.request("GET", "/overview", headers=headers)
         answer = connection.getresponse()
         body = answer.read()
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except ValueError:
+        # The error itself repeats the token.
+        raise NoAnswer("the token cannot be sent: it has a character that does not belong into one") from None
+    except (OSError, http.client.HTTPException) as error:
         hint = "is a guard running there? See admin.address in its configuration, or give --admin"
         raise NoAnswer(f"no answer from http://{address}/: {str(error) or type(error).__name__} ({hint})") from error
     finally:

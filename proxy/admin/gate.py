@@ -50,7 +50,7 @@ class Gate:
         scheme, _, credentials = authorization.partition(" ")
         shown = b""
         if scheme.lower() == "bearer":
-            shown = credentials.strip().encode()
+            shown = credentials.strip().encode("latin-1")  # as it came
         elif scheme.lower() == "basic":
             with suppress(binascii.Error):
                 shown = base64.b64decode(credentials, validate=True).partition(b":")[2]

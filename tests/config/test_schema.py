@@ -287,3 +287,14 @@ def test_the_token_comes_from_elsewhere_and_is_not_shown(
     assert config.admin.token is not None
     assert config.admin.token.get_secret_value() == "hunter2secret"
     assert "hunter2secret" not in f"{config} {config!r} {config.model_dump_json()}"
+
+
+@pytest.mark.parametrize("token", ["two words", "with\nnewline", "gr\u00fcn", "\x7f"])
+def test_a_token_that_no_header_can_carry_is_refused_and_not_repeated(
+    token: str, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADMIN_TOKEN", token)
+    (problem,) = refuse("upstream: {address: db}\nadmin: {token_env: ADMIN_TOKEN}")
+    assert problem.path == "admin.token_env"
+    assert "visible ASCII" in problem.message
+    assert token not in str(problem)

@@ -80,6 +80,9 @@ def test_status_with_a_token(mariadb: Server, start_guard: StartGuard, tmp_path:
     assert without.returncode == 1
     assert "wants a token" in without.stderr
     assert run("status", "--admin", admin_address(guard), STILLHERE_ADMIN_TOKEN=SECRET).returncode == 0
+    spoilt = run("status", "--admin", admin_address(guard), STILLHERE_ADMIN_TOKEN=f"{SECRET}\n")
+    assert spoilt.returncode == 1
+    assert SECRET not in spoilt.stderr
     config = tmp_path / "stillhere.yaml"
     config.write_text(f"upstream: {{address: db}}\nadmin: {{address: '{admin_address(guard)}', token_file: {file}}}\n")
     with_config = run("status", str(config))
