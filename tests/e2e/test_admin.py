@@ -29,8 +29,8 @@ PAGES = ("/", "/metrics", "/overview", "/sessions", "/incidents")
 
 
 @pytest.fixture
-def own_guard(server: Server, start_guard: StartGuard) -> Guard:
-    return start_guard(address(server), limits={"sessions": 5}, guard={"max_allowed_packet": f"{LIMIT}"})
+def own_guard(mariadb: Server, start_guard: StartGuard) -> Guard:
+    return start_guard(address(mariadb), limits={"sessions": 5}, guard={"max_allowed_packet": f"{LIMIT}"})
 
 
 @pytest.fixture
@@ -66,30 +66,32 @@ def test_what_passes_is_counted(own_guard: Guard, session: Guarded) -> None:
     assert metrics(own_guard)['stillhere_sessions{state="restorable"}'] == 0
 
 
-def test_a_killed_session_is_a_save_and_an_incident(own_guard: Guard, server: Server, session: Guarded) -> None:
-    before = metrics(own_guard)
-    server.execute(f"KILL CONNECTION {session.known}")
-    session.wait_until_restored()
-    counts = changes(own_guard, before)
-    assert counts['stillhere_saves_total{cause="killed"}'] == 1
-    assert counts['stillhere_incidents_total{cause="killed",outcome="saved"}'] == 1
-    assert counts["stillhere_reconnect_seconds_count"] == 1
-    (incident,) = ask_for(own_guard, "/incidents")["incidents"]
-    assert (incident["session"], incident["user"], incident["outcome"]) == (session.id, "root", "saved")
-    assert incident["advice"]
-    (row,) = ask_for(own_guard, "/sessions")["sessions"]
-    assert (row["losses"], row["known_thread"], row["state"]) == (1, session.known, "restorable")
-    assert row["server_thread"] == session.thread()
+def test_a_killed_session_is_a_save_and_an_incident(server: Server, start_guard: StartGuard) -> None:
+    guard = start_guard(address(server))
+    with closing(Guarded(guard)) as session:
+        before = metrics(guard)
+        server.execute(f"KILL CONNECTION {session.known}")
+        session.wait_until_restored()
+        counts = changes(guard, before)
+        assert counts['stillhere_saves_total{cause="killed"}'] == 1
+        assert counts['stillhere_incidents_total{cause="killed",outcome="saved"}'] == 1
+        assert counts["stillhere_reconnect_seconds_count"] == 1
+        (incident,) = ask_for(guard, "/incidents")["incidents"]
+        assert (incident["session"], incident["user"], incident["outcome"]) == (session.id, "root", "saved")
+        assert incident["advice"]
+        (row,) = ask_for(guard, "/sessions")["sessions"]
+        assert (row["losses"], row["known_thread"], row["state"]) == (1, session.known, "restorable")
+        assert row["server_thread"] == session.thread()
 
 
-def test_a_session_that_was_told_and_one_that_was_lost(own_guard: Guard, server: Server, session: Guarded) -> None:
+def test_a_session_that_was_told_and_one_that_was_lost(own_guard: Guard, mariadb: Server, session: Guarded) -> None:
     session.query("BEGIN")
-    server.execute(f"KILL CONNECTION {session.known}")
+    mariadb.execute(f"KILL CONNECTION {session.known}")
     session.wait_until_restored()
     with closing(Guarded(own_guard)) as held:
         held.query("SELECT GET_LOCK('stillhere', 1)")
         before = metrics(own_guard)
-        server.execute(f"KILL CONNECTION {held.known}")
+        mariadb.execute(f"KILL CONNECTION {held.known}")
         held.fails("SELECT 1")
         own_guard.wait_for("session lost")
         counts = changes(own_guard, before)
@@ -118,11 +120,11 @@ def test_a_payload_over_the_limit_and_one_close_to_it(own_guard: Guard, session:
     assert (near["user"], near["command"], near["session"]) == ("root", "COM_QUERY", session.id)
 
 
-def test_what_a_session_is_doing(own_guard: Guard, server: Server, session: Guarded) -> None:
+def test_what_a_session_is_doing(own_guard: Guard, mariadb: Server, session: Guarded) -> None:
     session.query("CREATE TEMPORARY TABLE test.basket (n INT)")
     session.query("START TRANSACTION WITH CONSISTENT SNAPSHOT")
     with in_background(session.query, "SELECT SLEEP(1), 'busy'"):
-        wait_for_statement(server, "'busy'")
+        wait_for_statement(mariadb, "'busy'")
         (row,) = ask_for(own_guard, "/sessions")["sessions"]
         assert (row["state"], row["running"], row["idle_seconds"]) == ("held", "COM_QUERY", 0)
         assert row["holds"] == ["a temporary table (test.basket)"]
@@ -232,14 +234,14 @@ def test_a_result_that_is_read_slowly(mariadb: Server, start_guard: StartGuard) 
 # Who may see what.
 
 
-def test_no_page_shows_a_password_or_a_statement(own_guard: Guard, server: Server, session: Guarded) -> None:
+def test_no_page_shows_a_password_or_a_statement(own_guard: Guard, mariadb: Server, session: Guarded) -> None:
     user = "<i>reader</i>"
-    server.execute(f"CREATE USER '{user}'@'%' IDENTIFIED BY '{SECRET}'")
+    mariadb.execute(f"CREATE USER '{user}'@'%' IDENTIFIED BY '{SECRET}'")
     try:
         with closing(Guarded(own_guard, user=user, password=SECRET)) as other:
             other.fails(f"SELECT '{SECRET}{'x' * LIMIT}'")
             other.query("SET @`<script>alert(1)</script>` = 1")
-            server.execute(f"KILL CONNECTION {other.known}")
+            mariadb.execute(f"KILL CONNECTION {other.known}")
             with suppress(pymysql.MySQLError), in_background(other.query, f"SELECT '{SECRET}', SLEEP(0.3)"):
                 for page in PAGES:
                     status, text = ask(own_guard, page)
@@ -250,7 +252,7 @@ def test_no_page_shows_a_password_or_a_statement(own_guard: Guard, server: Serve
             assert "<i>reader" not in page
             assert "<script>alert" not in page
     finally:
-        server.execute(f"DROP USER '{user}'@'%'")
+        mariadb.execute(f"DROP USER '{user}'@'%'")
 
 
 def test_a_token_is_needed_where_there_is_one(mariadb: Server, start_guard: StartGuard, tmp_path: Path) -> None:
@@ -272,21 +274,21 @@ def test_a_token_is_needed_where_there_is_one(mariadb: Server, start_guard: Star
     assert all(SECRET not in str(event) for event in guard.events)
 
 
-def test_a_web_page_from_elsewhere_reads_nothing(guard: Guard) -> None:
+def test_a_web_page_from_elsewhere_reads_nothing(own_guard: Guard) -> None:
     for host in ("evil.example", "evil.example:8307", "127.0.0.1.evil.example", "", "10.0.0.1", "[2001:db8::1]:8307"):
         for page in (*PAGES, "/healthz"):
-            assert ask(guard, page, Host=host)[0] == HTTPStatus.MISDIRECTED_REQUEST
+            assert ask(own_guard, page, Host=host)[0] == HTTPStatus.MISDIRECTED_REQUEST
     for host in ("localhost", "localhost:8307", "127.0.0.1", "127.8.8.8:1", "[::1]:8307"):
-        assert ask(guard, "/healthz", Host=host)[0] == HTTPStatus.OK
+        assert ask(own_guard, "/healthz", Host=host)[0] == HTTPStatus.OK
 
 
-def test_requests_that_make_no_sense_do_not_hurt(guard: Guard) -> None:
-    assert ask(guard, "/nothing")[0] == HTTPStatus.NOT_FOUND
-    connection = http.client.HTTPConnection(guard.admin_url.split("/")[2], timeout=20)
+def test_requests_that_make_no_sense_do_not_hurt(own_guard: Guard) -> None:
+    assert ask(own_guard, "/nothing")[0] == HTTPStatus.NOT_FOUND
+    connection = http.client.HTTPConnection(own_guard.admin_url.split("/")[2], timeout=20)
     with closing(connection):
         connection.request("POST", "/", body=b"x" * 1000)
         assert connection.getresponse().status == HTTPStatus.METHOD_NOT_ALLOWED
-    assert ask(guard, "/healthz")[0] == HTTPStatus.OK
+    assert ask(own_guard, "/healthz")[0] == HTTPStatus.OK
 
 
 # As programs and people see it.
@@ -331,12 +333,12 @@ class Replay(BaseHTTPRequestHandler):
         """Be quiet."""
 
 
-def test_a_browser_shows_the_page_and_keeps_it_up_to_date(own_guard: Guard, server: Server, session: Guarded) -> None:
+def test_a_browser_shows_the_page_and_keeps_it_up_to_date(own_guard: Guard, mariadb: Server, session: Guarded) -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("there is no chromium")
     before = ask_for_all(own_guard, "/")
-    server.execute(f"KILL CONNECTION {session.known}")
+    mariadb.execute(f"KILL CONNECTION {session.known}")
     session.wait_until_restored()
     Replay.pages = [before, ask_for_all(own_guard, "/")]
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]

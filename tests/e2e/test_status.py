@@ -149,5 +149,5 @@ def test_who_starts_a_guard_by_hand_is_told_how_to_go_on(mariadb: Server) -> Non
         assert terminal.interrupt() == 0
 
 
-def test_who_reads_the_log_from_a_file_is_not_greeted(guard: Guard) -> None:
-    assert not any("point at it" in str(event) for event in guard.events)
+def test_who_reads_the_log_from_a_file_is_not_greeted(own_guard: Guard) -> None:
+    assert not any("point at it" in str(event) for event in own_guard.events)
