@@ -7,6 +7,7 @@ from config.exposure import is_exposed
 from config.loading import Override, load
 from config.quantities import parse_duration, parse_size
 from config.schema import (
+    Admin,
     Auth,
     AuthMode,
     Config,
@@ -30,6 +31,7 @@ from config.schema import (
 
 __all__ = [
     "Address",
+    "Admin",
     "Auth",
     "AuthMode",
     "Config",

@@ -128,6 +128,16 @@ def _upstream_address(value: Any) -> Address:
     return address
 
 
+def _admin_address(value: Any) -> TcpAddress | None:
+    """Accept an address for HTTP, or null; port 0 is any free one."""
+    if value is None:
+        return None
+    address = _address(value, default_port=8307)
+    if isinstance(address, UnixAddress):
+        raise InvalidValue("must be HOST:PORT: browsers and Prometheus do not go to unix sockets")
+    return address
+
+
 def one_of(choices: type[StrEnum]) -> BeforeValidator:
     """Accept one of an enum's values, and suggest the nearest one for any other text."""
     names = [str(choice) for choice in choices]
@@ -181,4 +191,7 @@ SqlState = Annotated[
 ]
 ListenAddress = Annotated[Address, BeforeValidator(listen_address), as_written("address", "string", minLength=1)]
 UpstreamAddress = Annotated[Address, BeforeValidator(_upstream_address), as_written("address", "string", minLength=1)]
+AdminAddress = Annotated[
+    TcpAddress | None, BeforeValidator(_admin_address), as_written("address, or null", "string", "null")
+]
 Text = Annotated[str, BeforeValidator(text), as_written("text", "string")]

@@ -15,6 +15,7 @@ from config.address import TcpAddress
 from config.certificates import CaFile, PemFile, pair_faults
 from config.diagnostics import InvalidKey, InvalidValue, Location
 from config.fields import (
+    AdminAddress,
     Directory,
     ListenAddress,
     PacketSizeOrAuto,
@@ -28,7 +29,7 @@ from config.fields import (
     listen_address,
     one_of,
 )
-from config.passwords import PasswordFromEnv, PasswordFromFile, WrittenPassword
+from config.passwords import PasswordFromEnv, PasswordFromFile, TokenFromEnv, TokenFromFile, WrittenPassword
 from config.section import Section
 
 
@@ -294,6 +295,30 @@ class RelayKind(StrEnum):
     TRIO = "trio"
 
 
+class Admin(Section):
+    """The pages over HTTP. ``address`` None: there are none. Who has no token sees no more than the health checks."""
+
+    address: AdminAddress = TcpAddress("127.0.0.1", 8307)
+    token_env: TokenFromEnv = None
+    token_file: TokenFromFile = None
+
+    @property
+    def token(self) -> SecretStr | None:
+        """What has to be shown; None: nothing."""
+        return self.token_env or self.token_file
+
+    @property
+    def is_chosen(self) -> bool:
+        """The address is not the default, or was written down all the same."""
+        return "address" in self.model_fields_set
+
+    @classmethod
+    def conflicts(cls, written: Mapping[str, Any]) -> Iterator[tuple[Location, InvalidValue]]:
+        """Want one token at most."""
+        if written.get("token_env") is not None and written.get("token_file") is not None:
+            yield ("token_file",), InvalidKey("is a second token", "keep one of token_env, token_file")
+
+
 class Log(Section):
     """What is logged and in which form."""
 
@@ -314,6 +339,7 @@ class Config(Section):
     limits: Limits = Limits()
     relay: Annotated[RelayKind, one_of(RelayKind)] = RelayKind.AUTO
     workers: int = Field(default=1, strict=True, ge=1, le=64)
+    admin: Admin = Admin()
     log: Log = Log()
 
     @classmethod

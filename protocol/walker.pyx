@@ -332,6 +332,8 @@ cdef bint read_reports(Position* at, const uint8_t* data, size_t place, size_t e
                 return False
             state = 0
             for i in range(8):
+                if data[text + i] >= 0x80:
+                    return False
                 state |= <uint64_t> data[text + i] << (8 * i)
             at.transaction_state = state
             if state == NO_TRANSACTION:

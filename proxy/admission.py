@@ -14,7 +14,7 @@ from protocol.packets import Err
 from protocol.session_track import is_mariadb
 from proxy import answers
 from proxy.dialogue import Conversation
-from proxy.errors import LinkLost, LoginFailed, UpstreamUnavailable
+from proxy.errors import LinkLost, LoginFailed, LoginFault, UpstreamUnavailable
 from proxy.link import Link
 from proxy.shared import Shared
 from proxy.tls import ClientTls
@@ -52,11 +52,11 @@ class Admission:
                 except _REFUSALS as refusal:
                     await conversation.say(self._refusal_packet(refusal, greeted=conversation.sequence_id > 0))
                     await self._client.hang_up()
-                    raise LoginFailed(str(refusal)) from refusal
+                    raise LoginFailed(str(refusal), _fault(refusal)) from refusal
         except trio.TooSlowError:
-            raise LoginFailed(f"not finished within {timeout:g} s") from None
+            raise LoginFailed(f"not finished within {timeout:g} s", LoginFault.SLOWNESS) from None
         except LinkLost as lost:
-            raise LoginFailed(f"the client's link has ended: {lost}") from lost
+            raise LoginFailed(f"the client's link has ended: {lost}", LoginFault.GONE) from lost
 
     async def change_user(self) -> None:
         """Carry out the COM_CHANGE_USER with which the client's inbox begins, up to the answer.
@@ -77,14 +77,14 @@ class Admission:
         except Refusal as refusal:
             await conversation.say(self._refusal_packet(refusal, greeted=True))
             await self._client.hang_up()
-            raise LoginFailed(str(refusal)) from refusal
+            raise LoginFailed(str(refusal), LoginFault.GUARD) from refusal
         except LinkLost as lost:
             if lost.link is self._client:
                 raise
             answer = answers.parting(str(self._upstream.address), str(lost), "The user was not changed.")
             await conversation.say(answer.build())
             await self._client.hang_up()
-            raise LoginFailed(f"the server's link: {lost}") from lost
+            raise LoginFailed(f"the server's link: {lost}", LoginFault.UNREACHABLE) from lost
 
     async def _change_user(self, request: ChangeUser, conversation: Conversation) -> None:
         proof = await self._prove_changed_user(request, conversation)
@@ -96,7 +96,7 @@ class Admission:
             if not is_mariadb(self._upstream.greeting.version):
                 # Seen: MySQL ends the session, on MariaDB it goes on as the user that it had.
                 await self._client.hang_up()
-                raise LoginFailed(f"the server refuses the change of user: {error}") from error
+                raise LoginFailed(f"the server refuses the change of user: {error}", LoginFault.SERVER) from error
             return
         self._note_accepted(request.user, proof)
         await conversation.say(ok)
@@ -162,4 +162,14 @@ class Admission:
         return (answer if greeted else answer.without_sqlstate()).build()
 
 
-_REFUSALS = (ServerError, Refusal, UpstreamUnavailable, ProtocolError)
+_FAULTS: dict[type[Exception], LoginFault] = {
+    ServerError: LoginFault.SERVER,
+    Refusal: LoginFault.GUARD,
+    UpstreamUnavailable: LoginFault.UNREACHABLE,
+    ProtocolError: LoginFault.PROTOCOL,
+}
+_REFUSALS = tuple(_FAULTS)
+
+
+def _fault(refusal: Exception) -> LoginFault:
+    return next(fault for kind, fault in _FAULTS.items() if isinstance(refusal, kind))

@@ -1,25 +1,28 @@
 """The guard as a process: puts the parts together, listens, reads its configuration again, and stops in good order."""
 
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import structlog
 import trio
 
 from config import Address, Config, ConfigError, changed_keys
 from proxy import logs, service_manager
+from proxy.admin.server import open_admin, serve_admin
 from proxy.entrance import Arrangement, Entrance
 from proxy.errors import StartError
-from proxy.listener import Reception
+from proxy.listener import Reception, written
 from proxy.passwords import PasswordBook
+from proxy.pulse import beat
 from proxy.reconnect import Reconnector
 from proxy.relays import Relays, choose_relays
 from proxy.shared import Shared, attempt_seconds
 from proxy.spool import SpoolSpace
 from proxy.tls import ClientTls, UpstreamTls, make_certificate
+from proxy.welcome import welcome
 
-#: What is set up once, for all sessions.
-_FIXED = frozenset({"relay", "workers"})
+#: What is set up once, for all sessions: an option, or a whole section.
+_FIXED = frozenset({"admin", "relay", "workers"})
 
 log = structlog.stdlib.get_logger()
 
@@ -45,8 +48,11 @@ async def run(config: Config, read_again: Callable[[], Config]) -> None:
         SpoolSpace(config.spool),
     )
     guard = _Guard(shared, self_signed, read_again, choose_relays(config.relay, config.workers))
+    structlog.contextvars.bind_contextvars(server=str(config.upstream.address))
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-        await guard.run(await guard.entrance.prepare(_addresses(config), client_tls), signals)
+        admin = await open_admin(config.admin)
+        arrangement = await guard.entrance.prepare(_addresses(config), client_tls)
+        await guard.run(arrangement, admin, signals)
     log.info("stopped")
 
 
@@ -61,12 +67,20 @@ class _Guard:
         self._reception = Reception(shared, relays.make)
         self.entrance = Entrance(self._reception)
 
-    async def run(self, arrangement: Arrangement, signals: AsyncIterator[int]) -> None:
+    async def run(
+        self, arrangement: Arrangement, admin: Sequence[trio.SocketListener], signals: AsyncIterator[int]
+    ) -> None:
         async with self._relays.running(), trio.open_nursery() as watch:
             watch.start_soon(service_manager.keep_watchdog_quiet)
+            watch.start_soon(beat, self._shared.tally)
+            welcome(self._shared.config, arrangement.listeners, admin)
+            self._relays.announce()
+            for listener in admin:
+                log.info("admin pages", address=f"http://{written(listener)}/")
+            if admin:
+                watch.start_soon(serve_admin, admin, self._shared, self._reception)
             async with trio.open_nursery() as sessions:
                 async with trio.open_nursery() as accepting:
-                    self._relays.announce()
                     self.entrance.adopt(arrangement, accepting, sessions, self._shared.config)
                     service_manager.tell_ready()
                     try:
@@ -75,7 +89,7 @@ class _Guard:
                         self.entrance.shut()
                 service_manager.tell_stopping()
                 name = signal.Signals(received).name
-                log.info("draining", signal=name, sessions=self._reception.session_count)
+                log.info("draining", signal=name, sessions=len(self._reception.sessions))
                 self._reception.drain()
                 sessions.cancel_scope.deadline = trio.current_time() + self._shared.config.limits.drain_timeout
                 watch.start_soon(_cut_off_at_signal, signals, sessions.cancel_scope)
@@ -105,6 +119,7 @@ class _Guard:
         changed = changed_keys(self._shared.config, config)
         logs.configure(config.log)
         self._shared.adopt(config, upstream_tls)
+        structlog.contextvars.bind_contextvars(server=str(config.upstream.address))
         self.entrance.adopt(arrangement, accepting, sessions, config)
         log.info("configuration read again", changed=changed)
 
@@ -119,7 +134,8 @@ def _set_up_tls(config: Config, self_signed: bytes) -> tuple[list[ClientTls], Up
 
 
 def _refuse_changes_of_fixed_keys(old: Config, new: Config) -> None:
-    if fixed := sorted(_FIXED.intersection(changed_keys(old, new))):
+    fixed = [key for key in changed_keys(old, new) if key.partition(".")[0] in _FIXED]
+    if fixed:
         raise StartError(f"{' and '.join(fixed)} cannot change while the guard runs: restart it")
 
 

@@ -18,6 +18,14 @@ from proxy.errors import StartError
 _EXPOSED = "it holds passwords, and everybody on this machine can read it"
 _EXPOSED_HINT = "chmod o-r, or move them to password_file or password_env"
 
+#: What the flags of ``run`` stand for, by their names as click gives them.
+_KEYS = {
+    "upstream": "upstream.address",
+    "admin": "admin.address",
+    "log_level": "log.level",
+    "log_format": "log.format",
+}
+
 CONFIG_FILE = click.Path(path_type=Path)
 
 
@@ -40,35 +48,29 @@ def main() -> None:
     help="Accept clients at HOST:PORT or unix:/PATH. Can be given several times. Default: 127.0.0.1:3307.",
 )
 @click.option("--upstream", metavar="ADDRESS", help="The server, as HOST:PORT or unix:/PATH.")
+@click.option("--admin", metavar="ADDRESS", help="Show what goes on at HOST:PORT, over HTTP. Default: 127.0.0.1:8307.")
 @click.option("--log-level", metavar="LEVEL", help=f"One of {', '.join(LogLevel)}. Default: info.")
 @click.option("--log-format", metavar="FORMAT", help=f"One of {', '.join(LogFormat)}. Default: console.")
-def run(
-    config_file: Path | None,
-    listen: tuple[str, ...],
-    upstream: str | None,
-    log_level: str | None,
-    log_format: str | None,
-) -> None:
+def run(config_file: Path | None, listen: tuple[str, ...], **flags: str | None) -> None:
     """Run until SIGINT or SIGTERM. SIGHUP has CONFIG read again, all of it or, if something is wrong, nothing.
 
     CONFIG is a YAML file. The flags go before what it says, and --listen replaces its whole list. No file is needed if
     --upstream is given.
     """
-    given = (
-        Override("--listen", "listen", [{"address": address} for address in listen] or None),
-        Override("--upstream", "upstream.address", upstream),
-        Override("--log-level", "log.level", log_level),
-        Override("--log-format", "log.format", log_format),
-    )
-    flags = tuple(flag for flag in given if flag.value is not None)
-    config = _load(config_file, flags)
+    overrides = [Override("--listen", "listen", [{"address": address} for address in listen])] if listen else []
+    overrides += [
+        Override(f"--{name.replace('_', '-')}", _KEYS[name], value)
+        for name, value in flags.items()
+        if value is not None
+    ]
+    config = _load(config_file, overrides)
     logs.configure(config.log)
     _warn_if_exposed(config_file, config)
     # Here, so that `check` and `--help` do not load the whole proxy.
     from proxy import app  # noqa: PLC0415
 
     def read_again() -> Config:
-        config = load(config_file, flags)
+        config = load(config_file, overrides)
         _warn_if_exposed(config_file, config)
         return config
 
@@ -93,6 +95,7 @@ def check(config_file: Path) -> None:
         click.echo(f"{name}: warning: {_EXPOSED} ({_EXPOSED_HINT})", err=True)
     click.echo(f"  listen    {', '.join(str(listen.address) for listen in config.listen)}")
     click.echo(f"  upstream  {_upstream(config)}")
+    click.echo(f"  admin     {_admin(config)}")
     users = ", ".join(user.user for user in config.auth.users)
     click.echo(f"  auth      {config.auth.mode}{f': {users}' if config.auth.mode == AuthMode.USERS else ''}")
 
@@ -125,6 +128,32 @@ def doctor(
     sys.exit(diagnose(config, user, error_log, guarded=config_file is not None, as_json=as_json))
 
 
+@main.command(short_help="Show what a running guard does and has done.")
+@click.argument("config_file", metavar="[CONFIG]", required=False, type=CONFIG_FILE)
+@click.option("--admin", metavar="ADDRESS", help="Where the guard's admin pages are, as HOST:PORT.")
+@click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
+def status(config_file: Path | None, admin: str | None, *, watch: bool) -> None:
+    """Ask a running guard for its sessions, what it has saved and the latest incidents.
+
+    CONFIG is the guard's own file; without it, the guard is looked for at 127.0.0.1:8307. The token, if one is needed,
+    comes from CONFIG or from STILLHERE_ADMIN_TOKEN. Exits with 1 if the guard does not answer.
+    """
+    from proxy import status as terminal  # noqa: PLC0415 - as above
+
+    flags = [Override("--admin", "admin.address", admin)] if admin else []
+    # Only the admin section counts, but the file is checked as a whole, and without one there must be a server.
+    flags += [] if config_file else [Override("--upstream", "upstream.address", "none")]
+    settings = _load(config_file, flags).admin
+    if settings.address is None:
+        click.echo("the configuration says that there are no admin pages (admin.address: null)", err=True)
+        sys.exit(1)
+    try:
+        terminal.show(settings.address, settings.token, is_watching=watch)
+    except terminal.NoAnswer as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+
+
 def _warn_if_exposed(file: Path | None, config: Config) -> None:
     if file is not None and is_exposed(file, config):
         structlog.stdlib.get_logger().warning(_EXPOSED, file=str(file), hint=_EXPOSED_HINT)
@@ -133,6 +162,11 @@ def _warn_if_exposed(file: Path | None, config: Config) -> None:
 def _upstream(config: Config) -> str:
     address = config.upstream.address
     return str(address) if isinstance(address, UnixAddress) else f"{address}, TLS {config.upstream.tls.mode}"
+
+
+def _admin(config: Config) -> str:
+    address = config.admin.address
+    return "none" if address is None else f"http://{address}/{', with a token' if config.admin.token else ''}"
 
 
 def _load(path: Path | None, flags: Iterable[Override] = (), exit_code: int = 1) -> Config:

@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from config import Address, Config, UnixAddress
-from proxy.listener import Reception, open_listeners
+from proxy.listener import Reception, open_listeners, written
 from proxy.tls import ClientTls
 
 log = structlog.stdlib.get_logger()
@@ -51,6 +51,11 @@ class Arrangement:
 
     doors: Sequence[tuple[Door, ClientTls]]
     opened: Sequence[Door]
+
+    @property
+    def listeners(self) -> list[trio.SocketListener]:
+        """All that clients may come in by."""
+        return [listener for door, _ in self.doors for listener in door.listeners]
 
 
 class Entrance:
@@ -99,7 +104,7 @@ class Entrance:
         for door in arrangement.opened:
             accepting.start_soon(door.accept, self._reception, sessions)
             for listener in door.listeners:
-                log.info("listening", address=_written(listener), upstream=str(config.upstream.address))
+                log.info("listening", address=written(listener), upstream=str(config.upstream.address))
         self._doors = doors
 
     def shut(self) -> None:
@@ -107,11 +112,3 @@ class Entrance:
         for door in self._doors:
             door.shut()
         self._doors = []
-
-
-def _written(listener: trio.SocketListener) -> str:
-    name = listener.socket.getsockname()
-    if isinstance(name, str):
-        return f"unix:{name}"
-    host, port, *_ = name
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

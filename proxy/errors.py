@@ -1,6 +1,6 @@
 """What can go wrong with links. Errors of the operating system are translated into these once, in :mod:`proxy.link`."""
 
-from enum import Enum
+from enum import Enum, StrEnum
 
 
 class StartError(Exception):
@@ -44,5 +44,20 @@ class CannotHold(Exception):
         self.next_sequence_id = next_sequence_id
 
 
+class LoginFault(StrEnum):
+    """Who or what has kept a client from logging in."""
+
+    SERVER = "server"  # it said no
+    GUARD = "guard"  # it would not, or could not, carry the login out
+    UNREACHABLE = "unreachable"  # no session could be had from the server
+    PROTOCOL = "protocol"  # the client could not be understood
+    SLOWNESS = "slowness"  # limits.login_timeout ran out
+    GONE = "gone"  # the client left
+
+
 class LoginFailed(Exception):
     """There is no session: the client has been told why, or is gone."""
+
+    def __init__(self, reason: str, fault: LoginFault) -> None:
+        super().__init__(reason)
+        self.fault = fault

@@ -29,7 +29,12 @@ class Identity:
         self._shared = shared
 
     def __repr__(self) -> str:
-        return f"<Identity of {self._request.user.decode(errors='replace')}>"
+        return f"<Identity of {self.user}>"
+
+    @property
+    def user(self) -> str:
+        """The name of the user, for people."""
+        return self._request.user.decode(errors="replace")
 
     @property
     def _tls(self) -> UpstreamTls:

@@ -1,7 +1,7 @@
 """Why did the link go away? Evidence in, cause out; one record, and one line in the log, for each lost link."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 
 from structlog.stdlib import BoundLogger
 
@@ -58,7 +58,7 @@ class Cause(Enum):
         "the server had no connection to spare",
         "raise max_connections, or have fewer clients",
     )
-    UNKNOWN = ("unknown", "the evidence does not tell", "see the fields of this message")
+    UNKNOWN = ("unknown", "the evidence does not tell", "look at what was seen of it: in the log, or at /incidents")
 
     def __init__(self, label: str, words: str, advice: str) -> None:
         self.label = label
@@ -77,6 +77,15 @@ _CAUSES_BY_CODE: dict[int, Cause] = {
     ErrorCode.SESSION_WAS_KILLED: Cause.KILLED,
     ErrorCode.CON_COUNT_ERROR: Cause.OUT_OF_CONNECTIONS,
 }
+
+
+class Outcome(StrEnum):
+    """What became of a session whose link was lost."""
+
+    SAVED = "saved"  # the client has not noticed
+    TOLD = "told"  # it goes on, and the client was told, or will be, what it has lost
+    CLOSED = "closed"  # it could not go on
+    LEFT = "left"  # the client went before there was a new link
 
 
 @dataclass(frozen=True)
@@ -105,10 +114,26 @@ class Incident:
     was_restarted: bool | None = None
     #: What clients were told of commands, and other things worth a word, in order.
     outcomes: tuple[str, ...] = ()
+    #: The client was told that something is lost, or will be.
+    has_told: bool = False
+    client_left: bool = False
 
     def add(self, outcome: str) -> None:
         """Take note of something that came of the loss."""
         self.outcomes = (*self.outcomes, outcome)
+
+    @property
+    def told(self) -> str:
+        """What came of it, in words."""
+        return "; ".join(self.outcomes) or "the client has not noticed"
+
+    def outcome(self, *, is_over: bool) -> Outcome:
+        """Tell what became of the session."""
+        if self.client_left:
+            return Outcome.LEFT
+        if is_over:
+            return Outcome.CLOSED
+        return Outcome.TOLD if self.has_told else Outcome.SAVED
 
     @property
     def cause(self) -> Cause:
@@ -136,7 +161,7 @@ class Incident:
             "session lost" if is_over else "link lost and restored",
             cause=cause.label,
             what=cause.words,
-            outcome="; ".join(self.outcomes) or "the client has not noticed",
+            outcome=self.told,
             seconds=round(seconds, 3),
             seen=self.evidence.reason,
             idle_seconds=round(self.evidence.idle, 1),
@@ -144,3 +169,17 @@ class Incident:
             met=self.met,
             advice=cause.advice,
         )
+
+
+@dataclass(frozen=True)
+class Report:
+    """An incident when it is over, and whose it was. ``at`` is in Unix time."""
+
+    at: float
+    session: int
+    user: str
+    client: str
+    incident: Incident
+    outcome: Outcome
+    #: How long the session was without a link.
+    seconds: float

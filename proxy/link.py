@@ -70,6 +70,7 @@ class Link:
         #: Bytes that the peer had not acknowledged when it closed its side; None where the system cannot tell.
         self.unacknowledged: int | None = None
         self.is_local = sock.family == socket.AF_UNIX
+        self.peer = _peer(sock)
         if not self.is_local:
             _tune(sock)
 
@@ -109,7 +110,12 @@ class Link:
     @property
     def held_up(self) -> float:
         """How long others had to wait for the peer to read, in seconds, since it last had read all."""
-        return 0.0 if self._backlog is None else self._backlog.waited
+        return 0.0 if self._backlog is None else self._backlog.stalled_seconds
+
+    @property
+    def backlog_bytes(self) -> int:
+        """How many bytes of what was given to :meth:`post` are kept for the peer."""
+        return 0 if self._backlog is None else len(self._backlog)
 
     def give_up_after(self, seconds: float) -> None:
         """Have the kernel end the link when the peer has not acknowledged what was sent for ``seconds``."""
@@ -236,17 +242,16 @@ class Link:
         """Give the socket to somebody else for a while; nothing may be done with the link until :meth:`take_back`."""
         return self._sock
 
-    def take_back(self, received: bytes, unsent: bytes, heard_at: float, failure: Exception | None) -> None:
+    def take_back(self, received: bytes, unsent: bytes, failure: Exception | None) -> None:
         """Go on where somebody else has stopped.
 
-        ``unsent`` is the rest of what was to be sent, ``heard_at`` when something was last received, in trio's time,
-        and ``failure`` what a call on the socket has failed with: the next one would not tell.
+        ``unsent`` is the rest of what was to be sent, and ``failure`` what a call on the socket has failed with: the
+        next one would not tell.
         """
         self.inbox += received
         self._unsent = memoryview(unsent)
         if unsent:
             self._left.set()
-        self.heard_at = max(self.heard_at, heard_at)
         self._failure = failure
 
     def take(self, count: int) -> bytes:
@@ -321,6 +326,17 @@ class Link:
             self._sock.close()
         if self._backlog is not None:
             self._backlog.close()
+
+
+def _peer(sock: socket.socket) -> str:
+    """Write the peer's address; there is none on a unix socket, nor where the peer has left already."""
+    if sock.family == socket.AF_UNIX:
+        return "unix"
+    try:
+        host, port, *_ = sock.getpeername()
+    except OSError:
+        return "gone"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _tune(sock: socket.socket) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import structlog
@@ -66,6 +66,15 @@ def _is_stale(path: Path) -> bool:
     return False
 
 
+def written(listener: trio.SocketListener) -> str:
+    """Write the address that was bound."""
+    name = listener.socket.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    host, port, *_ = name
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Reception:
     """Gives each client that comes in a session, and turns away those that are too many."""
 
@@ -80,9 +89,14 @@ class Reception:
         return f"<Reception with {len(self._sessions)} sessions>"
 
     @property
-    def session_count(self) -> int:
-        """How many sessions there are."""
-        return len(self._sessions)
+    def sessions(self) -> Collection[Session]:
+        """The sessions that there are, those that have not logged in yet among them."""
+        return self._sessions
+
+    @property
+    def is_draining(self) -> bool:
+        """No client is taken any more."""
+        return self._draining
 
     async def receive(self, tls: ClientTls, stream: trio.SocketStream) -> None:
         """Serve one client from its first byte to its last."""
@@ -91,7 +105,8 @@ class Reception:
         client = Link(socket.socket(fileno=stream.socket.detach()), spool)
         limit = self._shared.config.limits.sessions
         if len(self._sessions) >= limit:
-            log.warning("too many sessions", limit=limit)
+            log.warning("too many sessions", limit=limit, client=client.peer)
+            self._shared.tally.note_turned_away()
             await _turn_away(client, limit)
             return
         session = Session(client, tls, session_id, self._shared, self._make_relay)
@@ -105,6 +120,7 @@ class Reception:
             log.exception("session failed", session=session_id)
         finally:
             self._sessions.remove(session)
+            self._shared.tally.ended.add(session.traffic)
 
     def drain(self) -> None:
         """Have every session end at its next quiet point."""

@@ -49,6 +49,7 @@ async def hand_on_local_file(client: Link, upstream: Upstream) -> None:
             tracker.sequence_id = (tracker.sequence_id + shift) & 0xFF  # what the client is told must fit its count
             raise
         if shown:
+            upstream.traffic.bytes_from_server += len(shown)
             await client.send(renumber.apply(shown))
 
 
@@ -143,3 +144,4 @@ class _Receiver:
             self.lost = lost
         else:
             tracker.sequence_id = (tracker.sequence_id + 1) & 0xFF
+            upstream.traffic.bytes_from_client += len(data)

@@ -6,12 +6,17 @@ Tracebacks are logged without the values of local variables: among them are pass
 import logging
 import os
 import sys
+import time
 from functools import partial
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from config import Log, LogFormat
+from proxy.log_limit import LogLimit
+
+#: One for the whole process, as the log is.
+_limit = LogLimit(time.monotonic)
 
 _LEVELS = logging.getLevelNamesMapping()
 
@@ -35,6 +40,7 @@ def configure(log: Log) -> None:
     # In place, because all loggers that there are already have this list.
     _PROCESSORS[:] = [
         partial(_drop_below, _LEVELS[log.level.upper()]),
+        _limit,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -52,3 +58,10 @@ def _drop_below(level: int, _: WrappedLogger, name: str, event: EventDict) -> Ev
     if _LEVELS[name.upper()] < level:
         raise structlog.DropEvent
     return event
+
+
+def report_left_out() -> None:
+    """Say how many messages there were too many of since the last time, if there were any."""
+    log = structlog.stdlib.get_logger()
+    for name, count in _limit.take_left_out().items():
+        log.warning("log messages left out", name=name, count=count)

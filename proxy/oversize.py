@@ -115,6 +115,8 @@ async def send_held(upstream: Upstream, holding: Holding, packet: ArrivingPacket
     position = len(beginning)
     piece = reader.expect_held(code, beginning, packet.sequence_id)
     size = packet.size + len(piece) - len(beginning)
+    upstream.traffic.commands += 1
+    upstream.traffic.bytes_from_client += size
     sequence_id = 0
     # One step past the end where the size is a multiple of the maximum: the empty frame that ends the packet.
     for start in range(0, size + 1, MAX_FRAME_PAYLOAD):

@@ -144,6 +144,7 @@ cdef struct State:
     int is_watched
     int is_unsettled
     Reason reason
+    int code  # of the command that is being answered
     uint64_t commands
     uint64_t bytes_up
     uint64_t bytes_down
@@ -386,6 +387,7 @@ cdef void read_client(Engine* engine, State* state) noexcept nogil:
         hand_back(engine, state, SERVER_ENDED)
         return
     begin_reply(state.walk, data)
+    state.code = data[4]
     state.commands += 1
     state.bytes_up += count
     if sent < count:
@@ -666,6 +668,8 @@ cdef class Lane(Walker):
         state.commands = state.bytes_up = state.bytes_down = 0
         if not keep(&state.server.received, received, len(received)) or not keep_command(state, command, len(command)):
             raise MemoryError
+        if command:
+            state.code = command[4]
 
     def unload(self):
         """Give what the pump held: received from the client and from the server, not yet sent to the client and to the server."""
@@ -684,18 +688,23 @@ cdef class Lane(Walker):
         return PyBytes_FromStringAndSize(<char*> self.state.command, self.state.command_length)
 
     @property
+    def running(self):
+        """The code of the command that is being answered, None at rest. May be read during a ride."""
+        return None if is_at_rest(self.state.walk) else self.state.code
+
+    @property
     def has_ended(self):
         """A link has ended, or seems to have."""
         return self.state.reason == CLIENT_ENDED or self.state.reason == SERVER_ENDED
 
     @property
     def heard_at(self):
-        """When the client and the server were last heard on this ride, by CLOCK_MONOTONIC; 0: not at all."""
+        """When the client and the server were last heard, by CLOCK_MONOTONIC; 0: not on this ride. As :attr:`running`."""
         return self.state.client.heard_at, self.state.server.heard_at
 
     @property
     def traffic(self):
-        """Commands carried on this ride, and bytes from the client and to it."""
+        """Commands carried on this ride, and bytes from the client and to it. As :attr:`running`."""
         return self.state.commands, self.state.bytes_up, self.state.bytes_down
 
     @property

@@ -32,7 +32,9 @@ class PumpRelay:
         self._trio = TrioRelay(client, upstream, self._rides_at)
         self._lane = Lane()
         self._rider: Rider | None = None
-        self._is_drained = self._has_ended = False
+        self._is_drained = self._has_ended = self._is_riding = False
+        #: What of the lane's traffic has been counted.
+        self._counted = (0, 0, 0)
         #: So many ordinary commands in a row make the pump worth the change.
         self._wanted_run = _SHORTEST_RUN
 
@@ -84,33 +86,61 @@ class PumpRelay:
             self._rider = Rider(self._lane, upstream.reader, upstream.tracker, upstream.memory, upstream.capabilities)
         return self._rider
 
+    def catch_up(self) -> int | None:
+        """Bring traffic and times up to date for an onlooker; return the code of the command that is being answered."""
+        if not self._is_riding:
+            return self._trio.catch_up()
+        self._note_progress()
+        return self._lane.running
+
     async def _ride(self, deadline: float) -> None:
         client, link, lane, rider = self._client, self._upstream.link, self._lane, self._current_rider()
-        trio_clock = trio.current_time() - time.monotonic()
         lane.load(
             client.lend(),
             link.lend(),
-            heard_at=link.heard_at - trio_clock,
+            heard_at=link.heard_at - _trio_clock(),
             validate_after=self._upstream.clock.validate_after,
             received=link.take(len(link.inbox)),
             command=rider.board(),
-            is_unsettled=self._upstream.next_settling() < float("inf"),
+            is_unsettled=self._upstream.next_settling() < _NEVER,
         )
+        self._counted = (0, 0, 0)
+        self._is_riding = True
         with trio.CancelScope(deadline=deadline):
             await self._carrier.carry(lane)
+        self._is_riding = False
         command = lane.command
         from_client, from_server, for_client, for_server = lane.unload()
-        client_heard_at, server_heard_at = (moment + trio_clock for moment in lane.heard_at)
         client_failure, server_failure = (error and OSError(error, "") for error in lane.errors)
-        client.take_back(from_client, for_client, client_heard_at, lane.client_failure or client_failure or None)
-        link.take_back(from_server, for_server, server_heard_at, lane.server_failure or server_failure or None)
+        client.take_back(from_client, for_client, lane.client_failure or client_failure or None)
+        link.take_back(from_server, for_server, lane.server_failure or server_failure or None)
         rider.alight(command)
+        self._note_progress()
         commands, *_ = lane.traffic
         if commands < _SHORTEST_RUN:
             self._wanted_run = min(2 * self._wanted_run, _LONGEST_RUN)
         elif commands > _LONGEST_RUN:
             self._wanted_run = _SHORTEST_RUN
         if commands:
-            self._upstream.active_at = link.heard_at
             self._upstream.reader.trailing = 0
         self._has_ended = lane.has_ended
+
+    def _note_progress(self) -> None:
+        """Take note of what has passed, and when, since this was last done."""
+        upstream, traffic = self._upstream, self._upstream.traffic
+        client_heard_at, server_heard_at = self._lane.heard_at
+        self._client.heard_at = max(self._client.heard_at, client_heard_at + _trio_clock())
+        upstream.link.heard_at = max(upstream.link.heard_at, server_heard_at + _trio_clock())
+        commands, from_client, from_server = counted = self._lane.traffic
+        if commands:
+            upstream.active_at = upstream.link.heard_at
+        before = self._counted
+        traffic.commands += commands - before[0]
+        traffic.bytes_from_client += from_client - before[1]
+        traffic.bytes_from_server += from_server - before[2]
+        self._counted = counted
+
+
+def _trio_clock() -> float:
+    """Tell how far trio's clock is ahead of CLOCK_MONOTONIC, in seconds."""
+    return trio.current_time() - time.monotonic()

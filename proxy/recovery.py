@@ -5,6 +5,7 @@ good can be made, gets a new link, gives it what the session had, and hands back
 sent as if nothing had happened. What may be done about a command is decided in :mod:`protocol.fate`.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -18,7 +19,7 @@ from protocol.packets import Err
 from protocol.reply import Expected, Stage
 from proxy import answers, parting
 from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
-from proxy.incidents import Evidence, Incident
+from proxy.incidents import Evidence, Incident, Outcome, Report
 from proxy.link import RECEIVE_BYTES, Link
 from proxy.local_file import discard_file
 from proxy.rereading import judge_cut_off, read_again
@@ -47,6 +48,7 @@ class Recovery:
         self._upstream = upstream
         self._shared = shared
         self._reconnector = shared.reconnector
+        self._tally = shared.tally
         self._log = log
         self._draining = False
         self._idling = trio.CancelScope()
@@ -90,7 +92,15 @@ class Recovery:
             is_over = False
         finally:
             log = self._log.bind(server_thread=self._upstream.greeting.thread_id)
-            incident.record(log, is_over=is_over, seconds=trio.current_time() - started)
+            seconds = trio.current_time() - started
+            incident.record(log, is_over=is_over, seconds=seconds)
+            self._tally.note_incident(self._report(incident, incident.outcome(is_over=is_over), seconds))
+
+    def _report(self, incident: Incident, outcome: Outcome, seconds: float) -> Report:
+        upstream = self._upstream
+        return Report(
+            time.time(), upstream.session_id, upstream.identity.user, self._client.peer, incident, outcome, seconds
+        )
 
     def _evidence(self, lost: LinkLost) -> Evidence:
         upstream = self._upstream
@@ -119,6 +129,7 @@ class Recovery:
         is_rolled_back = wreck.in_transaction and not is_renewable
         if wreck.in_transaction:
             incident.add("transaction rolled back" if is_rolled_back else "snapshot renewed")
+            incident.has_told |= is_rolled_back
         fates = wreck.judge(is_rolled_back=is_rolled_back)
         if memory.holds:
             held = f"a new link cannot have {', '.join(map(str, memory.holds))}"
@@ -154,6 +165,7 @@ class Recovery:
 
     async def _tell(self, answer: Err, sequence_id: int, incident: Incident) -> None:
         incident.add(f"error {answer.code}")
+        incident.has_told = True
         await self._client.send(build_packet(answer.build(), sequence_id))
 
     async def _part(self, incident: Incident, why: str, awaited: int | None, fate: str) -> None:
@@ -201,6 +213,7 @@ class Recovery:
             nursery.cancel_scope.cancel()
         if ended is not None:
             incident.add("the client left first")
+            incident.client_left = True
             raise ended
         if over is not None:
             await self._part(incident, str(over), awaited, fate)

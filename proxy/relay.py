@@ -89,6 +89,9 @@ class Relay(Protocol):
     def drain(self) -> None:
         """Have the cruise end with :class:`DrainDue` at the next quiet point."""
 
+    def catch_up(self) -> int | None:
+        """Bring traffic and times up to date for an onlooker; return the code of the command that is being answered."""
+
 
 def _never() -> float:
     return float("inf")
@@ -114,6 +117,11 @@ class TrioRelay:
         """Have the cruise end with :class:`DrainDue` at the next quiet point."""
         self._draining = True
         self._scope.cancel()
+
+    def catch_up(self) -> int | None:
+        """Return the code of the command that is being answered; all else is up to date."""
+        expected = self._upstream.tracker.expected
+        return expected[0].command if expected else None
 
     async def cruise(self) -> Event:
         """Let bytes flow; return when something needs a decision."""
@@ -197,8 +205,11 @@ class TrioRelay:
                 return ProbeDue()
             if upstream.tracker.idle and upstream.link.peer_has_closed:
                 await trio.sleep_forever()  # until the other direction has found out how it has ended
+            owed = len(upstream.tracker.expected)
             count = reader.take(client.inbox)
             if count:
+                upstream.traffic.commands += len(upstream.tracker.expected) - owed
+                upstream.traffic.bytes_from_client += count
                 data = client.take(count)
                 await upstream.link.send(reader.edited(data) if reader.edits else data)
             if reader.decision is None:
@@ -223,6 +234,7 @@ class TrioRelay:
                 shown = upstream.take_replies()
                 if shown:
                     upstream.active_at = link.heard_at
+                    upstream.traffic.bytes_from_server += len(shown)
                     try:
                         await client.post(shown)
                     except LinkLost as lost:

@@ -72,6 +72,7 @@ async def _run(client: Link, upstream: Upstream, packet: bytes, refusal: Err) ->
     while not tracker.idle:
         shown = upstream.take_replies()
         if shown:
+            upstream.traffic.bytes_from_server += len(shown)
             await client.post(shown)
         elif not upstream.has_ended and not tracker.idle:
             await upstream.link.must_receive()

@@ -1,5 +1,6 @@
 """One client, from its greeting to its end."""
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -22,6 +23,7 @@ from protocol.statement import classify
 from proxy import answers, oversize
 from proxy.admission import Admission
 from proxy.errors import CannotHold, LinkLost, LoginFailed, SessionOver
+from proxy.history import LargeCommand
 from proxy.holding import Holding
 from proxy.link import Link
 from proxy.local_file import hand_on_local_file
@@ -41,8 +43,10 @@ from proxy.relay import (
 )
 from proxy.relays import MakeRelay
 from proxy.session_state import settle, settle_insert_id
+from proxy.session_view import SessionView, name_command, view
 from proxy.shared import Shared
 from proxy.tls import ClientTls
+from proxy.traffic import Traffic
 from proxy.upstream import Upstream
 
 #: The commands that work in a transaction.
@@ -58,12 +62,14 @@ class Session:
         self._client = client
         self._shared = shared
         self._make_relay = make_relay
-        self._log = structlog.stdlib.get_logger().bind(session=session_id)
+        self._log = structlog.stdlib.get_logger().bind(session=session_id, client=client.peer)
         self._upstream = Upstream(shared, self._log)
+        self._upstream.session_id = session_id
         self._admission = Admission(client, tls, self._upstream, shared, self._log)
         self._recovery = Recovery(client, self._upstream, shared, self._log)
         self._relay: Relay | None = None
         self._draining = False
+        self._began_at = trio.current_time()
 
     def __repr__(self) -> str:
         return f"<Session of {self._admission.user or 'nobody yet'} on {self._upstream}>"
@@ -72,6 +78,7 @@ class Session:
         """Log the client in and serve it until it goes, or until going on would be wrong. Closes both links."""
         try:
             await self._admission.admit()
+            self._shared.tally.begin_session()
             upstream = self._upstream
             self._log.info(
                 "session begins",
@@ -79,12 +86,34 @@ class Session:
                 server_thread=upstream.greeting.thread_id,
                 limit_bytes=upstream.reader.limit,
             )
-            self._log.info("session ends", reason=await self._serve())
+            reason = await self._serve()
+            self._log.info(
+                "session ends",
+                reason=reason,
+                seconds=round(trio.current_time() - self._began_at, 3),
+                commands=self.traffic.commands,
+                bytes_from_client=self.traffic.bytes_from_client,
+                bytes_from_server=self.traffic.bytes_from_server,
+            )
         except LoginFailed as failed:
-            self._log.warning("login failed", reason=str(failed))
+            self._log.warning("login failed", reason=str(failed), fault=failed.fault)
+            self._shared.tally.note_login_failure(failed.fault)
         finally:
             self._client.close()
             self._upstream.close()
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has passed through it."""
+        if self._relay is not None:
+            self._relay.catch_up()
+        return self._upstream.traffic
+
+    def view(self) -> SessionView:
+        """Look at it as it is now."""
+        running = None if self._relay is None else self._relay.catch_up()
+        is_logged_in = self._relay is not None
+        return view(self._upstream, self._client, self._began_at, running, is_logged_in=is_logged_in)
 
     def drain(self) -> None:
         """End at the next quiet point."""
@@ -166,11 +195,13 @@ class Session:
                 )
             except CannotHold as failed:
                 self._log.error("no room to hold a command", size=failed.size, reason=str(failed))
+                self._shared.tally.note_no_room()
                 await self._answer(answers.cannot_hold(failed.size, str(failed)), failed.next_sequence_id)
                 return
             if packet.size >= upstream.reader.limit:
                 await self._refuse(decision, packet)
                 return
+            self._note_size(decision, packet)
             owed = packet.sequence_id if reply_kind(decision.command) is not ReplyKind.NONE else None
             await self._insist(partial(self._send_held, holding, packet, decision.command), owed)
 
@@ -201,7 +232,8 @@ class Session:
     async def _refuse(self, decision: Decision, packet: ArrivingPacket) -> None:
         """Answer a command that is too large, and has been discarded."""
         reader = self._upstream.reader
-        self._log.warning("refused", command=_name(decision.command), size=packet.size, limit_bytes=reader.limit)
+        self._log.warning("refused", command=name_command(decision.command), size=packet.size, limit_bytes=reader.limit)
+        self._note_size(decision, packet)
         if decision.command == CommandCode.STMT_SEND_LONG_DATA and decision.statement_id is not None:
             # It has no answer. The next execution of its statement gets one.
             prepared = self._upstream.memory.statements.get(decision.statement_id)
@@ -212,6 +244,19 @@ class Session:
             answers.too_large(packet.size, reader.limit, str(self._upstream.address), self._sqlstate),
             packet.sequence_id,
         )
+
+    def _note_size(self, decision: Decision, packet: ArrivingPacket) -> None:
+        upstream = self._upstream
+        command = LargeCommand(
+            at=time.time(),
+            session=upstream.session_id,
+            user=self._admission.user,
+            client=self._client.peer,
+            command=name_command(decision.command),
+            size_bytes=packet.size,
+            limit_bytes=upstream.reader.limit - 1,
+        )
+        self._shared.tally.note_large_command(command)
 
     async def _carry_out(self, decision: Decision) -> None:
         """Do the guard's part in a command in which it has one."""
@@ -327,8 +372,3 @@ class Session:
     @property
     def _sqlstate(self) -> str:
         return self._shared.config.guard.oversize_sqlstate
-
-
-def _name(code: int) -> str:
-    """Name a command as the manual does."""
-    return f"COM_{CommandCode(code).name}" if code in CommandCode.__members__.values() else f"0x{code:02x}"

@@ -41,6 +41,13 @@ class SpoolSpace:
         self.settings = settings
         #: Bytes in memory, of all spools.
         self.in_memory = 0
+        #: Bytes that went to files since the start.
+        self.spilled_bytes = 0
+        #: How long servers had to wait for clients since the start, in seconds: together, and the most for one backlog,
+        #: both without what somebody still waits.
+        self.stalled_seconds = self.longest_ended_stall = 0.0
+        #: Those that hold something that their client has not read yet.
+        self.in_use: set[Spool] = set()
         #: Those who wait for room.
         self.waiting = trio.lowlevel.ParkingLot()
 
@@ -56,6 +63,16 @@ class SpoolSpace:
     def is_over(self) -> bool:
         """There is more in memory than there should be."""
         return self.in_memory > self.settings.total_memory
+
+    @property
+    def on_disk(self) -> int:
+        """How many bytes are in files, of all spools."""
+        return sum(spool.on_disk for spool in self.in_use)
+
+    @property
+    def longest_stall(self) -> float:
+        """The longest that a server had to wait for one client's backlog since the start, up to now, in seconds."""
+        return max([self.longest_ended_stall, *(spool.stalled_seconds for spool in self.in_use)])
 
 
 class Spool:
@@ -81,6 +98,7 @@ class Spool:
         self._put_bytes = 0
         #: How long the server had to wait for room, in seconds: since the client had last read all.
         self.waited = 0.0
+        self._waiting_since: float | None = None
 
     def __repr__(self) -> str:
         return f"<Spool {self._in_memory} bytes in memory, {self.on_disk} on disk>"
@@ -93,12 +111,18 @@ class Spool:
         """How many bytes are in the file."""
         return 0 if self._ring is None else len(self._ring)
 
+    @property
+    def stalled_seconds(self) -> float:
+        """How long the server had to wait for room since the client had last read all, up to now."""
+        return self.waited + (trio.current_time() - self._waiting_since if self._waiting_since is not None else 0.0)
+
     def put(self, data: bytes) -> None:
         """Append bytes. Call :meth:`make_room` before more is put."""
         if self._is_closed:
             return  # nobody will take them
         if not self._length:
             self._began, self._put_bytes, self.waited = trio.current_time(), 0, 0.0
+            self._space.in_use.add(self)
         self._length += len(data)
         self._put_bytes += len(data)
         self._count(len(data))
@@ -145,7 +169,7 @@ class Spool:
         return False
 
     async def _wait(self) -> None:
-        since = trio.current_time()
+        since = self._waiting_since = trio.current_time()
         if not self.waited:
             settings = self._space.settings
             self._log.warning(
@@ -153,6 +177,7 @@ class Spool:
                 bytes=self._length,
                 seconds=round(since - self._began, 3),
                 on_disk=self.on_disk,
+                sessions_spooling=len(self._space.in_use),
                 advice="the server waits for this client now, and ends the session after its net_write_timeout: "
                 f"have the client read faster, or raise spool.disk ({settings.disk} bytes), spool.memory "
                 f"({settings.memory}) or spool.total_memory ({settings.total_memory})",
@@ -160,7 +185,11 @@ class Spool:
         try:
             await self._space.waiting.park()
         finally:
-            self.waited += max(trio.current_time() - since, 1e-9)
+            seconds = max(trio.current_time() - since, 1e-9)
+            self.waited += seconds
+            self._waiting_since = None
+            self._space.stalled_seconds += seconds
+            self._space.longest_ended_stall = max(self._space.longest_ended_stall, self.waited)
 
     async def _spill(self) -> bool:
         """Move what is at the tail to the file; tell whether it is worth looking again."""
@@ -177,6 +206,7 @@ class Spool:
             except OSError as error:
                 self._give_up_disk(error)
                 return False
+            self._space.spilled_bytes += len(chunk)
             if not self._is_closed:
                 self._drop_from_tail(len(chunk))
         self._space.waiting.unpark_all()  # others may have waited for that memory
@@ -208,7 +238,7 @@ class Spool:
         except OSError as error:
             self._give_up_disk(error)
         else:
-            self._log.info("client reads slowly", bytes=self._length)
+            self._log.info("client reads slowly", bytes=self._length, sessions_spooling=len(self._space.in_use))
 
     def _give_up_disk(self, error: OSError) -> None:
         self._can_use_disk = False
@@ -254,6 +284,7 @@ class Spool:
     def _note_empty(self) -> None:
         self._can_use_disk = bool(self._space.settings.disk)  # There may be room again.
         self._grace_ends = None
+        self._space.in_use.discard(self)
         if self._ring is not None or self.waited:
             self._log.info(
                 "client has caught up",
@@ -266,6 +297,7 @@ class Spool:
     def close(self) -> None:
         """Forget everything, and give back the room."""
         self._is_closed = True
+        self._space.in_use.discard(self)
         self._head.clear()
         self._tail.clear()
         self._tail_bytes = self._length = 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import structlog
 import trio
 from structlog.stdlib import BoundLogger
 
@@ -19,7 +20,6 @@ from protocol.packets import Ok
 from protocol.prepared import PreparedStatement
 from protocol.reply import ReplyTracker, Stage
 from protocol.resultset import ResultSet, build_query, parse_results
-from proxy.dialing import dial
 from proxy.dialogue import Conversation
 from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
 from proxy.identity import Identity
@@ -27,6 +27,7 @@ from proxy.introduction import UNKNOWN_LIMITS, Introduction, Limits
 from proxy.keepalive import KeepaliveClock, in_transaction, probe_command
 from proxy.link import Link
 from proxy.shared import Shared
+from proxy.traffic import Traffic
 
 #: The replies to the guard's own statements are small; the largest have the columns of prepared statements.
 _REPLY_BYTES = 16 << 20
@@ -73,9 +74,18 @@ class Upstream:
         self.log = log
         #: The id by which the client knows the session's thread.
         self.known_thread = 0
+        #: The number of the session in the log.
+        self.session_id = 0
+        self.traffic = Traffic()
+        #: How often its link was lost.
+        self.losses = 0
+        #: Since when the client was idle when that was last found to be longer than wait_timeout.
+        self._outlived_since: float | None = None
         self._shared = shared
         self._watch_lists = shared.watch_lists
         self._threads = shared.threads
+        self._tally = shared.tally
+        self._contact = shared.contact
         #: The client has reset its session since it logged in.
         self._is_reset = False
 
@@ -109,7 +119,8 @@ class Upstream:
             UpstreamUnavailable: there is no server, or not one that speaks the protocol.
         """
         self.address = self._config.upstream.address
-        self.link, self.greeting = await dial(self.address, self._config.upstream.connect_timeout)
+        structlog.contextvars.bind_contextvars(server=str(self.address))
+        self.link, self.greeting = await self._contact.dial(self.address, self._config.upstream.connect_timeout)
         return self.greeting
 
     async def log_in(self, login: ClientLogin, client: Conversation) -> bytes:
@@ -237,6 +248,15 @@ class Upstream:
         Raises:
             LinkLost: it does not, or not in time.
         """
+        try:
+            await self._probe()
+        except LinkLost:
+            self._tally.note_probe(is_answered=False)
+            raise
+        self._tally.note_probe(is_answered=True)
+        self._note_outlived()
+
+    async def _probe(self) -> None:
         command = probe_command(self.tracker)
         row_count, left_warnings = self.tracker.row_count, self.tracker.left_warnings
         timeout = self._config.keepalive.probe_timeout
@@ -246,6 +266,12 @@ class Upstream:
         if scope.cancelled_caught:
             raise LinkLost(self.link, f"no answer to a probe within {timeout:g} s", LinkEnd.SILENCE)
         self.tracker.row_count, self.tracker.left_warnings = row_count, left_warnings
+
+    def _note_outlived(self) -> None:
+        """Count, once each time that the client is idle, that it has been so for longer than the server allows."""
+        if trio.current_time() - self.active_at > self.wait_timeout and self._outlived_since != self.active_at:
+            self._outlived_since = self.active_at
+            self._tally.note_outlived()
 
     async def exchange(self, *commands: tuple[CommandCode, bytes]) -> bytes:
         """Send commands of the guard's own, each with its packet, and return all that the server answers.
@@ -374,6 +400,7 @@ class Upstream:
 
     def lose_link(self) -> None:
         """Close a link that has ended, of which the session may go on."""
+        self.losses += 1
         self._threads.lose(self.known_thread)
         self.lost_row_count = self.tracker.row_count
         characteristics = self.memory.tracked.characteristics

@@ -48,6 +48,7 @@ class Guard:
                 {"address": f"unix:{self.socket_path}"},
             ],
             "upstream": {"address": upstream},
+            "admin": {"address": f"{self.host}:0"},
             "log": {"level": "debug", "format": "json"},
         }
         if relay := os.environ.get("STILLHERE_TEST_RELAY"):
@@ -64,7 +65,11 @@ class Guard:
         self.process = spawn([*prefix, sys.executable, "-m", "proxy", "run", str(self._file)], self._log)
         #: Where it listens on TCP, in the order of the configuration.
         self.ports: list[int] = []
+        #: Where its admin pages are.
+        self.admin_url = ""
         try:
+            if sections["admin"]["address"]:
+                self.admin_url = self.wait_for("admin pages", seconds=START_SECONDS)["address"]
             for _ in sections["listen"]:
                 address = self.wait_for("listening", seconds=START_SECONDS)["address"]
                 if not address.startswith("unix:"):

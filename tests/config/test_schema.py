@@ -266,3 +266,35 @@ def test_a_check_of_certificates_that_clients_could_go_around(ca_file: Path, ref
 def test_a_certificate_that_nobody_would_see(pair: dict[str, Path], refuse: Refuse) -> None:
     (problem,) = refuse(f"upstream: {{address: db, tls: {{mode: disabled, cert: {pair['both']}}}}}")
     assert (problem.path, problem.message) == ("upstream.tls.cert", "has no effect with mode disabled")
+
+
+def test_the_admin_pages_are_on_loopback_unless_told_otherwise(load_text: Load) -> None:
+    default = load_text("upstream: {address: db}").admin
+    assert (str(default.address), default.token, default.is_chosen) == ("127.0.0.1:8307", None, False)
+    assert load_text("upstream: {address: db}\nadmin: {address: null}").admin.address is None
+    chosen = load_text("upstream: {address: db}\nadmin: {address: 127.0.0.1}").admin
+    assert (str(chosen.address), chosen.is_chosen) == ("127.0.0.1:8307", True)
+
+
+@pytest.mark.parametrize("key", ["token_env", "token_file"])
+def test_the_token_comes_from_elsewhere_and_is_not_shown(
+    key: str, load_text: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADMIN_TOKEN", "hunter2secret")
+    (tmp_path / "token").write_text("hunter2secret\n")
+    source = "ADMIN_TOKEN" if key == "token_env" else tmp_path / "token"
+    config = load_text(f"upstream: {{address: db}}\nadmin: {{{key}: {source}}}")
+    assert config.admin.token is not None
+    assert config.admin.token.get_secret_value() == "hunter2secret"
+    assert "hunter2secret" not in f"{config} {config!r} {config.model_dump_json()}"
+
+
+@pytest.mark.parametrize("token", ["two words", "with\nnewline", "gr\u00fcn", "\x7f"])
+def test_a_token_that_no_header_can_carry_is_refused_and_not_repeated(
+    token: str, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADMIN_TOKEN", token)
+    (problem,) = refuse("upstream: {address: db}\nadmin: {token_env: ADMIN_TOKEN}")
+    assert problem.path == "admin.token_env"
+    assert "visible ASCII" in problem.message
+    assert token not in str(problem)

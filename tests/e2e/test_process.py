@@ -1,11 +1,13 @@
 """The guard as a process: where it listens, what it does to sockets, and how it stops."""
 
+import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pymysql
@@ -77,7 +79,7 @@ def test_sessions_that_do_not_end_are_cut_off(server: Server, start_guard: Start
 
 
 def test_a_port_that_is_taken(guard: Guard, server: Server) -> None:
-    command = [sys.executable, "-m", "proxy", "run", "--listen", f"127.0.0.1:{guard.port}"]
+    command = [sys.executable, "-m", "proxy", "run", "--listen", f"127.0.0.1:{guard.port}", "--admin", "127.0.0.1:0"]
     outcome = subprocess.run(
         [*command, "--upstream", address(server)], capture_output=True, text=True, timeout=20, check=False
     )
@@ -95,12 +97,43 @@ def test_a_guard_that_does_not_start_leaves_nothing_behind(guard: Guard, server:
     assert guard.socket_path.exists()
 
 
+def test_an_admin_address_that_was_chosen_and_is_taken(guard: Guard) -> None:
+    taken = guard.admin_url.split("/")[2]
+    command = [sys.executable, "-m", "proxy", "run", "--listen", "127.0.0.1:0", "--admin", taken, "--upstream", "db"]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert outcome.returncode == 1
+    assert outcome.stderr == f"cannot listen on {taken}: address already in use\n"
+
+
+def test_two_guards_that_chose_no_admin_address(mariadb: Server) -> None:
+    options = ["--listen", "127.0.0.1:0", "--upstream", address(mariadb), "--log-format", "json"]
+    with socket.socket() as other:
+        with suppress(OSError):  # somebody else has it: so much the better
+            other.bind(("127.0.0.1", 8307))
+            other.listen()
+        guard = subprocess.Popen([sys.executable, "-m", "proxy", "run", *options], stderr=subprocess.PIPE, text=True)
+        try:
+            assert guard.stderr is not None
+            warning, relay, listening = (json.loads(guard.stderr.readline()) for _ in range(3))
+            assert warning["event"] == "no admin pages"
+            assert "127.0.0.1:8307: address already in use" in warning["reason"]
+            assert (relay["event"], listening["event"]) == ("relay", "listening")
+        finally:
+            guard.terminate()
+            guard.communicate(timeout=20)
+
+
+def test_admin_pages_that_everybody_can_read(mariadb: Server, start_guard: StartGuard) -> None:
+    guard = start_guard(address(mariadb), admin={"address": "0.0.0.0:0"})
+    assert any(event["event"] == "admin pages are open" for event in guard.events)
+
+
 def test_a_socket_left_behind_is_taken_over_and_one_in_use_is_not(server: Server, start_guard: StartGuard) -> None:
     first = start_guard(address(server))
     first.process.kill()
     first.process.wait()
     assert first.socket_path.exists()
-    listen = ["--listen", f"unix:{first.socket_path}"]
+    listen = ["--listen", f"unix:{first.socket_path}", "--admin", "127.0.0.1:0"]
     command = [sys.executable, "-m", "proxy", "run", "--upstream", address(server), *listen]
     second = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:

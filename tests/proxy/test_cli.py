@@ -61,6 +61,7 @@ def test_check_says_of_a_good_file_what_it_will_do(config_file: Path) -> None:
         f"{config_file} is valid",
         "  listen    a:1, unix:/run/s",
         "  upstream  db:3306, TLS preferred",
+        "  admin     http://127.0.0.1:8307/",
         "  auth      learn",
     ]
 
@@ -68,7 +69,11 @@ def test_check_says_of_a_good_file_what_it_will_do(config_file: Path) -> None:
 def test_check_names_the_users_and_not_their_passwords(config_file: Path) -> None:
     config_file.write_text("upstream: {address: unix:/s}\nauth: {mode: users, users: [{user: app, password: hunter2}]}")
     result = invoke("check", config_file)
-    assert result.stdout.splitlines()[2:] == ["  upstream  unix:/s", "  auth      users: app"]
+    assert result.stdout.splitlines()[2:] == [
+        "  upstream  unix:/s",
+        "  admin     http://127.0.0.1:8307/",
+        "  auth      users: app",
+    ]
 
 
 @pytest.mark.parametrize(

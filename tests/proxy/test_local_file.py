@@ -13,6 +13,7 @@ from protocol.errors import OutOfSync
 from protocol.framing import build_packet
 from proxy.errors import LinkEnd, LinkLost
 from proxy.local_file import hand_on_local_file
+from proxy.traffic import Traffic
 from tests.protocol.transcripts import LOCAL_INFILE, OK, QUERY, Wire, frames
 
 PATIENCE = 2.0
@@ -88,7 +89,12 @@ async def load(sent: list[tuple[float, bytes]], *, limit: int = 1 << 24) -> tupl
         return shown
 
     upstream: Any = SimpleNamespace(
-        tracker=wire.tracker, reader=wire.reader, link=server, net_read_timeout=PATIENCE, take_replies=take_replies
+        traffic=Traffic(),
+        tracker=wire.tracker,
+        reader=wire.reader,
+        link=server,
+        net_read_timeout=PATIENCE,
+        take_replies=take_replies,
     )
     near: Any = client
     await hand_on_local_file(near, upstream)

@@ -14,6 +14,7 @@ from proxy import oversize
 from proxy.holding import Holding
 from proxy.oversize import send_held
 from proxy.spool import SpoolSpace
+from proxy.traffic import Traffic
 from tests.protocol.transcripts import OK, Wire, frames, small_frames
 
 FULL = 0xFF
@@ -54,7 +55,7 @@ async def held(payload: bytes) -> Holding:
 async def send(reader: CommandReader, payload: bytes) -> list[int]:
     """Send a command that was collected; return the lengths of its frames, having seen that they are in order."""
     link = Sent()
-    upstream: Any = SimpleNamespace(reader=reader, link=link)
+    upstream: Any = SimpleNamespace(reader=reader, link=link, traffic=Traffic())
     packet: Any = SimpleNamespace(size=len(payload), sequence_id=len(payload) // FULL + 1)
     with await held(payload) as holding:
         await send_held(upstream, holding, packet, payload[0])
@@ -102,7 +103,7 @@ async def test_its_bytes_are_those_of_the_clients_command() -> None:
     wire = Wire()
     wire.prepare(7, 300, types=TYPES, types_form=(False, 1), lacks_types=True)
     link = Sent()
-    upstream: Any = SimpleNamespace(reader=wire.reader, link=link)
+    upstream: Any = SimpleNamespace(reader=wire.reader, link=link, traffic=Traffic())
     rest = bytes(range(256)) * 2
     payload = BARE + rest
     packet: Any = SimpleNamespace(size=len(payload), sequence_id=3)

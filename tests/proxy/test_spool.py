@@ -400,6 +400,29 @@ async def test_a_file_that_cannot_be_written_to_any_more_is_not_tried_at_every_t
     assert names(logs) == ["client reads slowly", "spool has no file", "spool is full", "client has caught up"]
 
 
+async def test_how_much_is_kept_and_how_long_servers_wait_is_known(autojump_clock: MockClock) -> None:
+    space = space_of(memory=64 * KIB)
+    slow, quick = spool_of(space), spool_of(space)
+    assert (len(space.in_use), space.longest_stall) == (0, 0)
+    with capture_logs() as logs:
+        quick.put(b"x")
+        slow.put(bytes(2 * PIECE))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(slow.make_room)
+            await trio.sleep(10)
+            # While it waits, and not only when that is over.
+            assert slow.stalled_seconds == space.longest_stall == pytest.approx(10, abs=0.1)
+            assert len(space.in_use) == 2
+            await take_all(slow)
+        await fill(slow, 1)
+    assert logs[0]["sessions_spooling"] == 2
+    assert slow.stalled_seconds == 0
+    assert space.longest_stall == space.stalled_seconds == pytest.approx(10, abs=0.1)
+    await take_all(quick)
+    slow.close()
+    assert not space.in_use
+
+
 # All spools together.
 
 

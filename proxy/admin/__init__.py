@@ -1,0 +1,1 @@
+"""What the guard does and has done, to be seen over HTTP."""
