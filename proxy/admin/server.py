@@ -5,12 +5,9 @@ from typing import Any
 
 import structlog
 import trio
-from hypercorn.config import Config as HypercornConfig
-from hypercorn.trio import serve as serve_http
 
 from config import Admin
 from proxy.admin.gate import Gate, is_loopback
-from proxy.admin.pages import Pages
 from proxy.errors import StartError
 from proxy.listener import Reception, open_listeners
 from proxy.shared import Shared
@@ -45,6 +42,12 @@ async def open_admin(admin: Admin) -> Sequence[trio.SocketListener]:
 
 async def serve_admin(listeners: Sequence[trio.SocketListener], shared: Shared, reception: Reception) -> None:
     """Serve the pages until cancelled; takes over the listeners."""
+    # Here, because they take ten megabytes, for which a guard without pages has no use.
+    from hypercorn.config import Config as HypercornConfig  # noqa: PLC0415
+    from hypercorn.trio import serve as serve_http  # noqa: PLC0415
+
+    from proxy.admin.pages import Pages  # noqa: PLC0415
+
     admin = shared.config.admin
     only_loopback = admin.address is not None and is_loopback(admin.address.host)
     token = None if admin.token is None else admin.token.get_secret_value()
