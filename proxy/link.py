@@ -12,6 +12,7 @@ import socket
 import ssl
 import sys
 import termios
+from collections.abc import Callable
 from contextlib import suppress
 
 import trio
@@ -47,10 +48,10 @@ _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError)
 class Link:
     """A connected socket and what has been received on it."""
 
-    def __init__(self, sock: socket.socket, backlog: Spool | None = None) -> None:
+    def __init__(self, sock: socket.socket, make_backlog: Callable[[], Spool] | None = None) -> None:
         """Take over a connected socket, and with it the duty to close it.
 
-        ``backlog`` is where :meth:`post` keeps what the peer does not take at once.
+        ``make_backlog`` gives, once it is needed, where :meth:`post` keeps what the peer does not take at once.
         """
         sock.setblocking(False)
         self._sock = sock
@@ -59,7 +60,8 @@ class Link:
         self._poll.register(self._fd, getattr(select, "POLLRDHUP", 0))
         self._tls: ssl.SSLSocket | None = None
         self._unsent = memoryview(b"")
-        self._backlog = backlog
+        self._make_backlog = make_backlog
+        self._backlog: Spool | None = None
         self._flushing = trio.Lock()
         self._left = trio.Event()
         self._failure: Exception | None = None
@@ -185,9 +187,11 @@ class Link:
         Raises:
             LinkLost: the link broke.
         """
-        if self._backlog is None:
+        if self._make_backlog is None:
             await self.send(data)
         elif self.has_unsent:
+            if self._backlog is None:
+                self._backlog = self._make_backlog()
             self._backlog.put(data)
             await self.wait_room()
         else:
@@ -324,6 +328,7 @@ class Link:
         if self._sock.fileno() >= 0:
             notify_closing(self._fd)
             self._sock.close()
+        self._make_backlog = None
         if self._backlog is not None:
             self._backlog.close()
 

@@ -101,8 +101,11 @@ class Reception:
     async def receive(self, tls: ClientTls, stream: trio.SocketStream) -> None:
         """Serve one client from its first byte to its last."""
         session_id = next(self._ids)
-        spool = Spool(self._shared.spool_space, log.bind(session=session_id))
-        client = Link(socket.socket(fileno=stream.socket.detach()), spool)
+
+        def make_spool() -> Spool:
+            return Spool(self._shared.spool_space, log.bind(session=session_id))
+
+        client = Link(socket.socket(fileno=stream.socket.detach()), make_spool)
         limit = self._shared.config.limits.sessions
         if len(self._sessions) >= limit:
             log.warning("too many sessions", limit=limit, client=client.peer)

@@ -122,6 +122,6 @@ async def rigged(*, make_relay: MakeRelay = TrioRelay, **sections: dict[str, str
             nursery.start_soon(server.run)
             await upstream.begin_session(Ok(0, 0, 0, 2, 0, b"", b"").build())
             with closing(Spool(shared.spool_space, log)) as spool:
-                relay = make_relay(Link(near, spool), upstream)
+                relay = make_relay(Link(near, lambda: spool), upstream)
                 yield Rig(client, relay, upstream, server, shared.spool_space)
             nursery.cancel_scope.cancel()

@@ -160,7 +160,7 @@ def spooling(settings: SpoolSettings = SPOOL) -> Iterator[Spool]:
 
 async def test_what_is_posted_does_not_wait_for_the_peer(pair: tuple[socket.socket, socket.socket]) -> None:
     with spooling() as spool:
-        link, peer = Link(pair[0], spool), pair[1]
+        link, peer = Link(pair[0], lambda: spool), pair[1]
         expected, received = bytes(range(256)) * 40_000, b""
         position = 0
         while len(spool) < 200_000:
@@ -181,7 +181,7 @@ async def test_there_is_no_more_room_after_a_post_was_cancelled(
     pair: tuple[socket.socket, socket.socket], autojump_clock: MockClock
 ) -> None:
     with spooling(SpoolSettings(memory=100_000, disk=0)) as spool:
-        link, peer = Link(pair[0], spool), pair[1]
+        link, peer = Link(pair[0], lambda: spool), pair[1]
         await link.wait_room()
         with trio.move_on_after(1) as post:
             while True:
@@ -205,7 +205,7 @@ async def test_order_however_posts_and_sends_and_flushes_are_cancelled(*, is_enc
         spooling() as spool,
         socket.create_server(("127.0.0.1", 0)) as listener,
         closing(Link(socket.create_connection(listener.getsockname()))) as client,
-        closing(Link(listener.accept()[0], spool)) as server,
+        closing(Link(listener.accept()[0], lambda: spool)) as server,
     ):
         if is_encrypted:
             async with trio.open_nursery() as nursery:

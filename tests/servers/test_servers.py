@@ -3,7 +3,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pymysql
@@ -94,8 +94,9 @@ def test_a_failing_start_says_why_and_leaves_nothing(kind: type[Server]) -> None
     with pytest.raises(ServerError, match="closed"):
         _ = server.directory
     with kind() as other:  # its start may remove orphans, so what is left is ours alone
-        remaining = [path for path in other.directory.parent.iterdir() if path.is_dir()]
-        assert not [path for path in remaining if "no-such-option" in (path / "error.log").read_text()]
+        for log in other.directory.parent.glob("*/error.log"):
+            with suppress(FileNotFoundError):  # of another test's server, which has ended meanwhile
+                assert "no-such-option" not in log.read_text()
 
 
 def test_an_interrupted_start_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
