@@ -4,7 +4,6 @@ Bytes come as they do from a link: in chunks of at most what it receives at once
 chunk in front. Each run of a case repeats it for a while; the medians of the runs are reported.
 """
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from time import perf_counter
 
 import click
 
-from bench.report import machine_facts
+from bench.report import machine_facts, save
 from protocol.command import HOLD_ABOVE, CommandReader
 from protocol.constants import MAX_FRAME_PAYLOAD, Capability, CommandCode
 from protocol.framing import build_packet, first_packet
@@ -163,8 +162,7 @@ def main(rounds: int, seconds: float, json_file: Path | None) -> None:
             flush=True,
         )
     if json_file is not None:
-        report = {"facts": machine_facts(), "medians": [asdict(result) for result in results]}
-        json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        save(json_file, {"facts": machine_facts(), "medians": [asdict(result) for result in results]})
 
 
 if __name__ == "__main__":
