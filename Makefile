@@ -8,7 +8,7 @@ WORKERS ?= 4
 
 .PHONY: help demo run test check lint docs fuzz differential chaos dist pythons bench bench-framing bench-overhead
 .PHONY: bench-storm bench-large bench-prepared bench-tls bench-unix bench-workers bench-connect bench-logins bench-idle
-.PHONY: bench-profile bench-quick mysqlclient test-slow venv mariadb mysql drivers peers clean
+.PHONY: bench-profile bench-quick bench-readme mysqlclient test-slow venv mariadb mysql drivers peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -62,7 +62,10 @@ pythons: venv  ## run the tests that need no server on each Python that is suppo
 bench: venv mariadb mysql peers mysqlclient  ## measure everything, about 15 minutes, and write bench/README.md
 	$(BIN)/python -m bench.everything
 
-bench-quick: venv mariadb mysql peers mysqlclient  ## the same in about a minute, to see that it all works
+bench-readme: venv  ## write bench/README.md anew, and the table in README.md
+	$(BIN)/python -m bench.readme --front-page
+
+bench-quick: venv mariadb mysql peers mysqlclient  ## the same in two or three minutes, to see that it all works
 	$(BIN)/python -m bench.everything --quick
 
 bench-framing: venv

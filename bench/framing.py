@@ -95,6 +95,12 @@ def _chunks(data: bytes) -> list[bytes]:
     return [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
 
 
+def point_select_reply() -> bytes:
+    """Return what a server answers to a point select that finds a row, to a client with DEPRECATE_EOF."""
+    payloads = [b"\x01", _COLUMN, lenenc_bytes(b"x" * 119), _END_OK]
+    return b"".join(build_packet(payload, number) for number, payload in enumerate(payloads, 1))
+
+
 def _commands(name: str, data: bytes, packets: int) -> Case:
     reader, tracker = _walkers(Capability(0))
     chunks = _chunks(data)

@@ -20,10 +20,7 @@ def stage(*options: str, port: int = 0, tls: bool = False) -> Iterator[MariaDB]:
         encryption = ["--skip-ssl"]
         if tls:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stillhere-bench-")))
-            pair = trustme.CA().issue_cert("127.0.0.1")
-            pair.cert_chain_pems[0].write_to_path(directory / "cert.pem")
-            pair.private_key_pem.write_to_path(directory / "key.pem")
-            encryption = [f"--ssl-cert={directory / 'cert.pem'}", f"--ssl-key={directory / 'key.pem'}"]
+            encryption = certificate_options(directory)
         common = ("--innodb-buffer-pool-size=256M", f"--max-connections={SESSIONS}", "--max-allowed-packet=16M")
         server = stack.enter_context(MariaDB((*common, *encryption, *options), port=port))
         server.execute(f"CREATE DATABASE {load.DATABASE}")
@@ -32,6 +29,14 @@ def stage(*options: str, port: int = 0, tls: bool = False) -> Iterator[MariaDB]:
             server.execute(f"GRANT ALL ON {load.DATABASE}.* TO {load.USER}@'{host}'")
         load.prepare(server.port)
         yield server
+
+
+def certificate_options(directory: Path) -> list[str]:
+    """Return the options of a server that offers TLS, with a certificate that is made in a directory."""
+    pair = trustme.CA().issue_cert("127.0.0.1")
+    pair.cert_chain_pems[0].write_to_path(directory / "cert.pem")
+    pair.private_key_pem.write_to_path(directory / "key.pem")
+    return [f"--ssl-cert={directory / 'cert.pem'}", f"--ssl-key={directory / 'key.pem'}"]
 
 
 def allow_open_files() -> None:
