@@ -1,4 +1,9 @@
+import json
+import shutil
+from pathlib import Path
+
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("MySQLdb", reason="mysqlclient is not installed; make mysqlclient does that")
 from bench import connect, idle, logins
@@ -16,6 +21,17 @@ LOGINS = """\
 | stillhere |        0 |        60 |     70 |    110 |
 | direct    |      200 |        90 |     50 |    100 |
 | stillhere |      198 |        50 |     80 |    300 |"""
+
+
+@pytest.mark.skipif(shutil.which("sysbench") is None, reason="sysbench is not installed; make peers does that")
+def test_a_short_run_from_end_to_end(tmp_path: Path) -> None:
+    file = tmp_path / "results" / "connect.json"
+    arguments = ["--rounds", "1", "--seconds", "0.2", "--threads", "2", "--json", str(file)]
+    assert CliRunner().invoke(connect.main, arguments, catch_exceptions=False).exit_code == 0
+    report = json.loads(file.read_text())
+    rates = {run["target"]: run["visits_per_second"] for run in report["runs"]}
+    assert min(rates["direct"], rates["stillhere"]) > 0
+    assert rates.keys() | report["absent"].keys() == {"direct", "stillhere", "HAProxy", "nginx stream", "MySQL Router"}
 
 
 def test_visits_are_compared_with_the_direct_run_of_the_same_round() -> None:
