@@ -158,6 +158,6 @@ def machine_facts() -> dict[str, str]:
     return {
         "CPU": model[1] if model else platform.machine(),
         "cores": str(os.cpu_count()),
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "Python": platform.python_version(),
     }
