@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 
 .PHONY: help demo run test check lint docs fuzz differential chaos dist pythons bench bench-framing bench-overhead
-.PHONY: bench-storm bench-large test-trio test-slow venv mariadb mysql drivers peers clean
+.PHONY: bench-storm bench-large bench-prepared bench-tls bench-unix bench-workers bench-connect bench-logins bench-idle
+.PHONY: bench-profile bench-quick bench-readme mysqlclient test-trio test-slow venv mariadb mysql drivers peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -62,7 +63,14 @@ dist: venv  ## build the wheel and the sdist, check both, and try the wheel in a
 pythons: venv  ## run the tests that need no server on each Python that is supported and found here
 	$(BIN)/nox
 
-bench: bench-framing bench-overhead  ## measure packet framing, and the overhead beside other proxies
+bench: venv mariadb mysql peers mysqlclient  ## measure everything, about 15 minutes, and write bench/README.md
+	$(BIN)/python -m bench.everything
+
+bench-readme: venv  ## write bench/README.md anew, and the table in README.md
+	$(BIN)/python -m bench.readme --front-page
+
+bench-quick: venv mariadb mysql peers mysqlclient  ## the same in two or three minutes, to see that it all works
+	$(BIN)/python -m bench.everything --quick
 
 bench-framing: venv
 	$(BIN)/python -m bench.framing
@@ -70,16 +78,45 @@ bench-framing: venv
 bench-overhead: venv mariadb mysql peers
 	$(BIN)/python -m bench.overhead --markdown bench/results/overhead.md
 
+bench-prepared: venv mariadb mysql peers  ## the same with prepared statements
+	$(BIN)/python -m bench.overhead --workload prepared
+
+bench-tls: venv mariadb mysql peers  ## the same, encrypted towards the server
+	$(BIN)/python -m bench.overhead --lineup tls --connections 8
+
+bench-unix: venv mariadb peers  ## a unix socket beside TCP
+	$(BIN)/python -m bench.overhead --lineup unix --connections 1,8
+
+bench-workers: venv mariadb peers  ## one thread of the pump, and two
+	$(BIN)/python -m bench.overhead --lineup workers --connections 8,32
+
+bench-connect: venv mariadb mysql peers mysqlclient  ## connect, one query, quit
+	$(BIN)/python -m bench.connect
+
+bench-logins: venv mariadb mysql peers mysqlclient  ## what 200 logins per second cost those that are there
+	$(BIN)/python -m bench.logins
+
+bench-idle: venv mariadb peers mysqlclient  ## 5,000 idle sessions: their memory, and what busy ones lose by them
+	$(BIN)/python -m bench.idle
+
+bench-profile: venv mariadb peers  ## where the guard's CPU time goes
+	$(BIN)/python -m bench.profile
+
 bench-storm: venv mariadb mysql  ## how 500 sessions come back when the server is restarted or killed
 	$(BIN)/python -m bench.storm
 
-bench-large: venv mariadb  ## throughput and CPU time with a large result and large statements
+bench-large: venv mariadb mysql peers  ## throughput and CPU time with a large result and large statements
 	$(BIN)/python -m bench.large
 
 peers:
 	@tests/servers/install_debian.sh sysbench sysbench
 	@tests/servers/install_debian.sh haproxy haproxy
 	@tests/servers/install_debian.sh nginx nginx-core libnginx-mod-stream
+
+mysqlclient: venv
+	@$(BIN)/python -c 'import MySQLdb' 2>/dev/null || { \
+		tests/servers/install_debian.sh mariadb_config libmariadb-dev gcc pkg-config && \
+		$(BIN)/pip install --quiet --disable-pip-version-check mysqlclient; }
 
 venv: $(VENV)/ready
 

@@ -4,7 +4,6 @@ Bytes come as they do from a link: in chunks of at most what it receives at once
 chunk in front. Each run of a case repeats it for a while; the medians of the runs are reported.
 """
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from time import perf_counter
 
 import click
 
-from bench.report import machine_facts
+from bench.report import machine_facts, save
 from protocol.command import HOLD_ABOVE, CommandReader
 from protocol.constants import MAX_FRAME_PAYLOAD, Capability, CommandCode
 from protocol.framing import build_packet, first_packet
@@ -96,6 +95,12 @@ def _chunks(data: bytes) -> list[bytes]:
     return [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
 
 
+def point_select_reply() -> bytes:
+    """Return what a server answers to a point select that finds a row, to a client with DEPRECATE_EOF."""
+    payloads = [b"\x01", _COLUMN, lenenc_bytes(b"x" * 119), _END_OK]
+    return b"".join(build_packet(payload, number) for number, payload in enumerate(payloads, 1))
+
+
 def _commands(name: str, data: bytes, packets: int) -> Case:
     reader, tracker = _walkers(Capability(0))
     chunks = _chunks(data)
@@ -163,8 +168,7 @@ def main(rounds: int, seconds: float, json_file: Path | None) -> None:
             flush=True,
         )
     if json_file is not None:
-        report = {"facts": machine_facts(), "medians": [asdict(result) for result in results]}
-        json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        save(json_file, {"facts": machine_facts(), "medians": [asdict(result) for result in results]})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ statements are sent one after the other, each as soon as the one before it has b
 through each proxy and without one, in an order that rotates. Medians are reported.
 """
 
-import json
 import signal
 import sys
 import time
@@ -14,21 +13,19 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import click
 import pymysql
 
 from bench.cpu import cpu_seconds
-from bench.load import DATABASE, PASSWORD, USER
-from bench.overhead import start_proxies
-from bench.report import machine_facts, table
-from bench.targets import Target
+from bench.load import DATABASE, PASSWORD, USER, LoadError
+from bench.place import stage
+from bench.report import machine_facts, save, table
+from bench.targets import DIRECT, STARTERS, Target, direct, rotated, start
 from protocol.framing import build_packet
 from tests.e2e import wire
-from tests.servers import Connection, MariaDB, ServerError
+from tests.servers import Connection, ServerError
 
-DIRECT = "direct"
 MIB = 1 << 20
 GIB = 1 << 30
 ROW_BYTES = 100  # on the wire, of which five are not the value
@@ -93,9 +90,8 @@ def upload(connection: Connection, count: int) -> int:
 def measure(targets: Sequence[Target], rounds: int, sizes: dict[str, int]) -> Iterator[Transfer]:
     """Run all transfers; those of round -1 are to warm up."""
     for number in range(-1, rounds):
-        turn = number % len(targets)
         for direction, count in sizes.items():
-            for target in [*targets[turn:], *targets[:turn]]:
+            for target in rotated(targets, number):
                 yield _run(target, number, direction, count if number >= 0 else count // 8)
 
 
@@ -124,7 +120,7 @@ def _run(target: Target, number: int, direction: str, count: int) -> Transfer:
 
 def results_table(transfers: Sequence[Transfer]) -> str:
     """Return the medians as a Markdown table; what is said of direct runs compares those of the same round."""
-    direct = {(t.direction, t.round): t for t in transfers if t.target == DIRECT}
+    baseline = {(t.direction, t.round): t for t in transfers if t.target == DIRECT}
     cells: dict[tuple[str, str], list[Transfer]] = {}
     for transfer in transfers:
         cells.setdefault((transfer.direction, transfer.target), []).append(transfer)
@@ -137,7 +133,7 @@ def results_table(transfers: Sequence[Transfer]) -> str:
                 target,
                 f"{median(run.bytes for run in runs) / MIB:,.0f}",
                 f"{median(run.mib_per_second for run in runs):,.0f}",
-                f"{median(run.mib_per_second / direct[direction, run.round].mib_per_second for run in runs):.2f}",
+                f"{median(run.mib_per_second / baseline[direction, run.round].mib_per_second for run in runs):.2f}",
                 f"{median(cpu):.2f}" if cpu else "",
             ]
         )
@@ -156,23 +152,20 @@ def main(rounds: int, result: int, statements: int, json_file: Path | None) -> N
     absent: dict[str, str] = {}
     with ExitStack() as stack:
         try:
-            server = stack.enter_context(MariaDB(("--skip-ssl", "--max-allowed-packet=16M")))
-            server.execute(f"CREATE USER {USER}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
-            server.execute(f"CREATE DATABASE {DATABASE}")
-            server.execute(f"GRANT ALL ON {DATABASE}.* TO {USER}@'127.0.0.1'")
-            targets = [Target(DIRECT, server.port, ""), *start_proxies(stack, server.port, (), absent)]
+            server = stack.enter_context(stage())
+            targets = [direct(server), *start(stack, STARTERS, server.port, absent)]
             for transfer in measure(targets, rounds, {"result": result * MIB, "statements": statements * MIB}):
                 _show(transfer)
                 if transfer.round >= 0:
                     transfers.append(transfer)
-        except (ServerError, ConnectionError, TimeoutError, pymysql.Error) as error:
+        except (LoadError, ServerError, ConnectionError, TimeoutError, pymysql.Error) as error:
             raise click.ClickException(str(error)) from None
     facts = machine_facts() | {"server": f"MariaDB {server.version}", "runs": f"{rounds} rounds, no TLS"}
     print(results_table(transfers))
     print("\n".join(["", *(f"* {name}: {fact}" for name, fact in facts.items())]))
     if json_file is not None:
-        report: dict[str, Any] = {"facts": facts, "transfers": [asdict(transfer) for transfer in transfers]}
-        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        runs = [asdict(transfer) for transfer in transfers]
+        save(json_file, {"facts": facts, "absent": absent, "table": results_table(transfers), "runs": runs})
 
 
 def _show(transfer: Transfer) -> None:

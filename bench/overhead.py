@@ -5,12 +5,11 @@ MariaDB directly and through each proxy, in rounds: each round runs every target
 are reported.
 """
 
-import json
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,12 +17,11 @@ import click
 from bench import load
 from bench.cpu import cpu_seconds
 from bench.load import LoadError, Workload
-from bench.report import Measurement, as_json, document, machine_facts, summarise
-from bench.targets import SESSIONS, STARTERS, AbsentError, Target, peer
-from tests.servers import MariaDB, ServerError
+from bench.place import stage
+from bench.report import Measurement, as_json, document, machine_facts, save, summarise
+from bench.targets import DIRECT, LINEUPS, SESSIONS, AbsentError, Target, direct, peer, rotated, start
+from tests.servers import ServerError
 
-DIRECT = "direct"
-SERVER_OPTIONS = ("--innodb-buffer-pool-size=256M", f"--max-connections={SESSIONS}", "--skip-ssl")
 WARM_UP_SECONDS = 1
 
 
@@ -57,9 +55,16 @@ class Peer(click.ParamType[tuple[str, str, int]]):
 @click.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs per table cell.")
 @click.option("--seconds", type=click.IntRange(min=1), default=5, show_default=True, help="Length of a run.")
-@click.option("--connections", type=Connections(), default="1,8,32", show_default=True)
+@click.option("--connections", type=Connections(), default="1,8,32,128", show_default=True)
 @click.option(
     "--workload", type=click.Choice([str(workload) for workload in Workload]), default="point-select", show_default=True
+)
+@click.option(
+    "--lineup",
+    type=click.Choice(list(LINEUPS)),
+    default="peers",
+    show_default=True,
+    help="Other proxies; TLS towards the server, and the Router with it; clients over a unix socket; worker threads.",
 )
 @click.option(
     "--peer",
@@ -79,6 +84,7 @@ def main(  # noqa: PLR0913, PLR0917 - one for each option
     seconds: int,
     connections: tuple[int, ...],
     workload: str,
+    lineup: str,
     peers: tuple[tuple[str, str, int], ...],
     server_port: int,
     json_file: Path | None,
@@ -93,10 +99,12 @@ def main(  # noqa: PLR0913, PLR0917 - one for each option
     measurements: list[Measurement] = []
     with ExitStack() as stack:
         try:
-            server = stack.enter_context(MariaDB(SERVER_OPTIONS, port=server_port))
-            make_user_and_table(server)
-            targets = [Target(DIRECT, server.port, f"MariaDB {server.version}")]
-            targets += start_proxies(stack, server.port, peers, absent)
+            server = stack.enter_context(stage(port=server_port, tls=lineup == "tls"))
+            targets = [direct(server)]
+            if lineup == "unix":
+                targets.append(replace(targets[0], name=f"{DIRECT}, unix", socket=str(server.socket_path)))
+            targets += start(stack, LINEUPS[lineup], server.port, absent)
+            targets += _peers(peers, absent)
             for measurement in _measure(targets, rounds, seconds, connections, Workload(workload)):
                 measurements.append(measurement)
                 _show(measurement, rounds)
@@ -104,37 +112,20 @@ def main(  # noqa: PLR0913, PLR0917 - one for each option
             raise click.ClickException(str(error)) from None
     rows = summarise(measurements, DIRECT)
     facts = machine_facts() | {target.name: target.version for target in targets if target.version}
-    facts["runs"] = f"{rounds} rounds of {seconds} s, {workload}, {load.TABLE_ROWS} rows, no TLS"
+    encryption = "TLS between proxy and server" if lineup == "tls" else "no TLS"
+    facts["runs"] = f"{rounds} rounds of {seconds} s, {workload}, {load.TABLE_ROWS} rows, {encryption}"
     report = document("Overhead of proxies", rows, facts, absent)
     click.echo(report, nl=False)
     if markdown_file:
         markdown_file.parent.mkdir(parents=True, exist_ok=True)
         markdown_file.write_text(report)
     if json_file:
-        json_file.write_text(json.dumps(as_json(rows, measurements, facts, absent), indent=1))
+        save(json_file, as_json(rows, measurements, facts, absent))
     if "stillhere" in absent:
         sys.exit(1)
 
 
-def make_user_and_table(server: MariaDB) -> None:
-    """Make what the load needs at the server."""
-    server.execute(f"CREATE DATABASE {load.DATABASE}")
-    server.execute(f"CREATE USER {load.USER}@'127.0.0.1' IDENTIFIED BY '{load.PASSWORD}'")
-    server.execute(f"GRANT ALL ON {load.DATABASE}.* TO {load.USER}@'127.0.0.1'")
-    load.prepare(server.port)
-
-
-def start_proxies(
-    stack: ExitStack, server_port: int, peers: Sequence[tuple[str, str, int]], absent: dict[str, str]
-) -> Iterator[Target]:
-    """Start what can be started until `stack` ends; who cannot take part is put into `absent`, with the reason."""
-    for name, starter in STARTERS.items():
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stillhere-bench-")))
-        try:
-            yield stack.enter_context(starter(server_port, directory))
-        except AbsentError as error:
-            absent[name] = str(error)
-            click.echo(f"{name} is left out: {error}", err=True)
+def _peers(peers: Sequence[tuple[str, str, int]], absent: dict[str, str]) -> Iterator[Target]:
     for name, host, port in peers:
         try:
             yield peer(name, host, port)
@@ -149,16 +140,15 @@ def _measure(
     for target in targets:
         _run(target, 0, WARM_UP_SECONDS, connections[-1], workload)
     for number in range(rounds):
-        turn = number % len(targets)
         for count in connections:
-            for target in [*targets[turn:], *targets[:turn]]:
+            for target in rotated(targets, number):
                 yield _run(target, number, seconds, count, workload)
 
 
 def _run(target: Target, number: int, seconds: int, connections: int, workload: Workload) -> Measurement:
     before = cpu_seconds(target.pid) if target.pid else 0.0
     try:
-        result = load.run(target.host, target.port, connections, seconds, workload)
+        result = load.run(target.host, target.port, connections, seconds, workload, target.socket)
     except LoadError as error:
         raise LoadError(f"{target.name}, {connections} connections: {error}") from None
     cpu_us = (cpu_seconds(target.pid) - before) / result.queries * 1e6 if target.pid else None

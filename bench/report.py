@@ -1,5 +1,6 @@
 """What was measured, as tables for people and as JSON for programs."""
 
+import json
 import os
 import platform
 import re
@@ -133,15 +134,22 @@ def document(title: str, rows: Iterable[Row], facts: Mapping[str, str], absent: 
 
 
 def as_json(
-    rows: Iterable[Row], measurements: Iterable[Measurement], facts: Mapping[str, str], absent: Mapping[str, str]
+    rows: Sequence[Row], measurements: Iterable[Measurement], facts: Mapping[str, str], absent: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the same for programs, with each single run."""
     return {
         "facts": dict(facts),
         "absent": dict(absent),
+        "table": results_table(rows),
         "medians": [asdict(row) for row in rows],
         "runs": [asdict(measurement) for measurement in measurements],
     }
+
+
+def save(path: Path, report: Mapping[str, Any]) -> None:
+    """Write a report for programs, in a directory that is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def machine_facts() -> dict[str, str]:
@@ -150,6 +158,6 @@ def machine_facts() -> dict[str, str]:
     return {
         "CPU": model[1] if model else platform.machine(),
         "cores": str(os.cpu_count()),
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "Python": platform.python_version(),
     }

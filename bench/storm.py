@@ -4,8 +4,6 @@ All sessions are idle when the server goes, and each of them sends a statement w
 the server lets somebody in again who asks it directly, without the guard.
 """
 
-import json
-import resource
 import selectors
 import signal
 import sys
@@ -20,7 +18,8 @@ import click
 import pymysql
 
 from bench.cpu import cpu_seconds
-from bench.report import machine_facts
+from bench.place import allow_open_files
+from bench.report import machine_facts, save
 from tests.e2e import wire
 from tests.guard import Guard
 from tests.servers import Connection, MariaDB, MySQL, Server, ServerError
@@ -159,12 +158,6 @@ def _collect(sessions: Sequence[Connection]) -> tuple[list[float], list[str]]:
     return served, errors
 
 
-def allow_open_files() -> None:
-    """Let this process, and those that it starts, open as many files as the system allows."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
 def _close(session: Connection) -> None:
     with suppress(pymysql.Error):
         session.close()
@@ -211,8 +204,7 @@ def main(sessions: int, rounds: int, concurrency: int, servers: tuple[str, ...],
             except ServerError as error:
                 raise click.ClickException(str(error)) from None
     if json_file is not None:
-        report = {"facts": machine_facts(), "storms": [{"name": name, **asdict(storm)} for name, storm in storms]}
-        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        save(json_file, {"facts": machine_facts(), "storms": [{"name": name, **asdict(s)} for name, s in storms]})
     sys.exit(any(storm.errors or storm.most_logins > concurrency for _, storm in storms))
 
 

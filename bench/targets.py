@@ -1,22 +1,26 @@
-"""What the load is sent to: the server itself, and proxies in front of it, each on one thread and without TLS."""
+"""What the load is sent to: the server, and proxies in front of it, on one thread each unless the name says more."""
 
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+import click
 import pymysql
 
 from bench.load import DATABASE, PASSWORD, USER
-from tests.servers import MySQL
+from tests.servers import MySQL, Server
 from tests.servers.instance import InstanceDirectory
 from tests.servers.process import find_program, free_port, spawn
 
 HOST = "127.0.0.1"
+DIRECT = "direct"
 SESSIONS = 2000
 READY_SECONDS = 20.0
 END_SECONDS = 5.0
@@ -28,13 +32,17 @@ class AbsentError(RuntimeError):
 
 @dataclass(frozen=True)
 class Target:
-    """Where to send the load. `pid` is the process to account for, with its children; None: none, or not known."""
+    """Where to send the load: to a unix socket if there is a path, else over TCP.
+
+    `pid` is the process to account for, with its children; None: none, or not known.
+    """
 
     name: str
     port: int
     version: str
     pid: int | None = None
     host: str = HOST
+    socket: str | None = None
 
 
 Starter = Callable[[int, Path], AbstractContextManager[Target]]
@@ -42,21 +50,34 @@ Starter = Callable[[int, Path], AbstractContextManager[Target]]
 
 
 @contextmanager
-def guard(server_port: int, directory: Path, *, relay: str = "auto", sessions: int = SESSIONS) -> Iterator[Target]:
-    """Run stillhere as it is installed, with passwords from its configuration."""
+def guard(  # noqa: PLR0913 - one for each option that is compared
+    server_port: int,
+    directory: Path,
+    *,
+    name: str = "stillhere",
+    sessions: int = SESSIONS,
+    tls: str = "disabled",
+    unix: bool = False,
+    workers: int = 1,
+) -> Iterator[Target]:
+    """Run stillhere as it is installed, with passwords from its configuration.
+
+    `tls` is that towards the server; `unix` has clients come over a unix socket.
+    """
     port = free_port()
+    socket = directory / "stillhere.sock"
     config = directory / "stillhere.yaml"
     config.write_text(
-        f"listen: [{{address: '{HOST}:{port}'}}]\n"
-        f"upstream: {{address: '{HOST}:{server_port}', tls: {{mode: disabled}}}}\n"
+        f"listen: [{{address: '{HOST}:{port}'}}, {{address: 'unix:{socket}'}}]\n"
+        f"upstream: {{address: '{HOST}:{server_port}', tls: {{mode: {tls}}}}}\n"
         f"auth: {{mode: users, users: [{{user: {USER}, password: {PASSWORD}}}]}}\n"
         f"limits: {{sessions: {sessions}}}\n"
-        f"relay: {relay}\n"
+        f"workers: {workers}\n"
         "log: {level: warning}\n"
     )
     command = [sys.executable, "-m", "proxy", "run", str(config)]
     with _running(command, directory / "stillhere.log", port) as pid:
-        yield Target("stillhere", port, metadata.version("stillhere"), pid)
+        yield Target(name, port, metadata.version("stillhere"), pid, socket=str(socket) if unix else None)
 
 
 @contextmanager
@@ -109,8 +130,8 @@ stream {{
 
 
 @contextmanager
-def mysql_router(server_port: int, _directory: Path) -> Iterator[Target]:
-    """Run MySQL Router, with connection sharing off, out of the root that has MySQL."""
+def mysql_router(server_port: int, _directory: Path, *, tls: str = "DISABLED") -> Iterator[Target]:
+    """Run MySQL Router out of the root that has MySQL, without connection sharing; `tls` is that towards the server."""
     if reason := MySQL.unavailable():
         raise AbsentError(reason)
     port = free_port()
@@ -132,7 +153,7 @@ destinations={HOST}:{server_port}
 routing_strategy=first-available
 protocol=classic
 client_ssl_mode=DISABLED
-server_ssl_mode=DISABLED
+server_ssl_mode={tls}
 connection_sharing=0
 max_connections={SESSIONS}
 """)
@@ -148,6 +169,41 @@ STARTERS: dict[str, Starter] = {
     "nginx stream": nginx,
     "MySQL Router": mysql_router,
 }
+
+#: Who is compared with whom. In the second, only the link to the server is encrypted, and only for the proxies.
+LINEUPS: dict[str, Mapping[str, Starter]] = {
+    "peers": STARTERS,
+    "tls": {"stillhere": partial(guard, tls="required"), "MySQL Router": partial(mysql_router, tls="REQUIRED")},
+    "unix": {"stillhere": guard, "stillhere, unix": partial(guard, name="stillhere, unix", unix=True)},
+    "workers": {
+        "stillhere": guard,
+        "stillhere, 2 workers": partial(guard, name="stillhere, 2 workers", workers=2),
+    },
+}
+
+
+def start(
+    stack: ExitStack, starters: Mapping[str, Starter], server_port: int, absent: dict[str, str]
+) -> Iterator[Target]:
+    """Start what can be started until `stack` ends; who cannot take part is put into `absent`, with the reason."""
+    for name, starter in starters.items():
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stillhere-bench-")))
+        try:
+            yield stack.enter_context(starter(server_port, directory))
+        except AbsentError as error:
+            absent[name] = str(error)
+            click.echo(f"{name} is left out: {error}", err=True)
+
+
+def direct(server: Server) -> Target:
+    """Return the server itself, over TCP."""
+    return Target(DIRECT, server.port, f"MariaDB {server.version}")
+
+
+def rotated(targets: Sequence[Target], number: int) -> list[Target]:
+    """Return the targets in the order of a round, so that each of them is the first one in turn."""
+    turn = number % len(targets)
+    return [*targets[turn:], *targets[:turn]]
 
 
 def peer(name: str, host: str, port: int) -> Target:

@@ -35,7 +35,7 @@ def test_help_shows_what_can_be_chosen() -> None:
 def test_order_rotates_and_each_target_runs_once_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     ports: list[tuple[int, int, int]] = []
 
-    def run(_host: str, port: int, connections: int, seconds: int, _workload: Workload) -> Load:
+    def run(_host: str, port: int, connections: int, seconds: int, *_rest: Workload | None) -> Load:
         ports.append((port, connections, seconds))
         return Load(1, 1.0, 1.0, 1.0)
 

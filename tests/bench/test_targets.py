@@ -8,16 +8,21 @@ import pymysql
 import pytest
 
 from bench import load, targets
-from bench.targets import STARTERS, AbsentError, Target, peer
-from tests.servers import MySQL, Server
+from bench.place import certificate_options
+from bench.targets import LINEUPS, STARTERS, AbsentError, Target, peer, rotated
+from tests.servers import MariaDB, MySQL, Server
 from tests.servers.process import free_port
+
+
+def make_user(server: Server) -> None:
+    server.execute(f"CREATE DATABASE {load.DATABASE}")
+    server.execute(f"CREATE USER {load.USER}@'127.0.0.1' IDENTIFIED BY '{load.PASSWORD}'")
+    server.execute(f"GRANT ALL ON {load.DATABASE}.* TO {load.USER}@'127.0.0.1'")
 
 
 @pytest.fixture
 def bench_server(mariadb: Server) -> Iterator[Server]:
-    mariadb.execute(f"CREATE DATABASE {load.DATABASE}")
-    mariadb.execute(f"CREATE USER {load.USER}@'127.0.0.1' IDENTIFIED BY '{load.PASSWORD}'")
-    mariadb.execute(f"GRANT ALL ON {load.DATABASE}.* TO {load.USER}@'127.0.0.1'")
+    make_user(mariadb)
     yield mariadb
     mariadb.execute(f"DROP USER {load.USER}@'127.0.0.1'")
     mariadb.execute(f"DROP DATABASE {load.DATABASE}")
@@ -52,6 +57,41 @@ def test_a_proxy_serves_and_ends(name: str, bench_server: Server, tmp_path: Path
     finally:
         starter.__exit__(None, None, None)
     assert not is_alive(target.pid)
+
+
+def test_tls_is_between_proxy_and_server_alone(tmp_path: Path) -> None:
+    with MariaDB(tuple(certificate_options(tmp_path))) as server:
+        make_user(server)
+        for name, starter in LINEUPS["tls"].items():
+            if name == "MySQL Router" and MySQL.unavailable():
+                continue
+            directory = tmp_path / name
+            directory.mkdir()
+            with starter(server.port, directory) as target:
+                connection = pymysql.connect(
+                    host=target.host, port=target.port, user=load.USER, password=load.PASSWORD, ssl_disabled=True
+                )
+                with closing(connection), connection.cursor() as cursor:
+                    cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
+                    assert cursor.fetchall()[0][1], f"{name} is not encrypted"
+
+
+def test_a_guard_at_a_unix_socket(bench_server: Server, tmp_path: Path) -> None:
+    with LINEUPS["unix"]["stillhere, unix"](bench_server.port, tmp_path) as target:
+        connection = pymysql.connect(unix_socket=target.socket, user=load.USER, password=load.PASSWORD)
+        with closing(connection), connection.cursor() as cursor:
+            cursor.execute("SELECT @@port")
+            assert cursor.fetchall() == ((bench_server.port,),)
+
+
+def test_each_target_is_the_first_in_turn() -> None:
+    targets = [Target(name, 1, "") for name in "abc"]
+    assert ["".join(target.name for target in rotated(targets, number)) for number in (-1, 0, 1, 3)] == [
+        "cab",
+        "abc",
+        "bca",
+        "abc",
+    ]
 
 
 def test_a_program_that_does_not_start(tmp_path: Path) -> None:

@@ -268,7 +268,8 @@ def test_a_full_disk_has_the_server_wait(impatient: Server, start_guard: StartGu
             disk = os.statvfs(f"/proc/{guard.process.pid}/root{tmp_path}")
             assert disk.f_bfree == disk.f_blocks
         client.assert_goes_on()
-        assert times(guard, "spool has no file") == 2
+        # Once for each time that the client was slow, and not for each piece. It may be fast in between.
+        assert 2 <= times(guard, "spool has no file") <= times(guard, "client reads slowly")
 
 
 def test_a_directory_that_is_gone(impatient: Server, start_guard: StartGuard, tmp_path: Path) -> None:
