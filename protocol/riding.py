@@ -79,6 +79,7 @@ class Rider:
             and not memory.lost_leftovers
             and not memory.may_have_begun
             and len(memory.tracked.transaction_state) == len(NO_TRANSACTION)
+            and memory.tracked.transaction_state.isascii()
             and (tracker.idle or self._is_in_result)
         )
 
@@ -142,7 +143,7 @@ class Rider:
             insert_id=memory.last_insert_id,
             is_insert_id_unsettled=memory.is_insert_id_unsettled,
             is_transaction_unsettled=memory.is_transaction_unsettled,
-            transaction_state=int.from_bytes(memory.tracked.transaction_state.encode("latin-1"), "little"),
+            transaction_state=int.from_bytes(memory.tracked.transaction_state.encode("ascii"), "little"),
             has_ended_transaction=0,
             has_cleared_characteristics=0,
         )
@@ -163,7 +164,7 @@ class Rider:
         memory.last_insert_id = position["insert_id"]
         memory.is_insert_id_unsettled = bool(position["is_insert_id_unsettled"])
         memory.is_transaction_unsettled = bool(position["is_transaction_unsettled"])
-        tracked.transaction_state = position["transaction_state"].to_bytes(8, "little").decode("latin-1")
+        tracked.transaction_state = position["transaction_state"].to_bytes(8, "little").decode("ascii")
         if position["has_ended_transaction"]:
             memory.has_share_locks = False
         if position["has_cleared_characteristics"]:

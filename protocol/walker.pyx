@@ -66,6 +66,7 @@ cdef enum:
 
 #: "________" as the integer that a little-endian machine makes of it.
 cdef uint64_t NO_TRANSACTION = 0x5F5F5F5F5F5F5F5F
+cdef uint64_t NOT_ASCII = 0x8080808080808080
 
 
 # Commands
@@ -307,6 +308,8 @@ cdef bint read_reports(Position* at, const uint8_t* data, size_t place, size_t e
             state = 0
             for i in range(8):
                 state |= <uint64_t> data[text + i] << (8 * i)
+            if state & NOT_ASCII:
+                return False
             at.transaction_state = state
             if state == NO_TRANSACTION:
                 at.has_ended_transaction = True
