@@ -345,7 +345,8 @@ cdef bint keep_command(State* state, const uint8_t* data, size_t length) noexcep
         if state.command == NULL:
             return False
         state.command_room = max(length, <size_t> KEPT_COMMAND_BYTES // 2)
-    memcpy(state.command, data, length)
+    if length:
+        memcpy(state.command, data, length)
     state.command_length = length
     return True
 
@@ -371,6 +372,8 @@ cdef void read_client(Engine* engine, State* state) noexcept nogil:
     state.client.heard_at = engine.now
     if (
         state.server_is_ending
+        # Another command waits in a record of its own, of which epoll would not tell again.
+        or (state.client.tls != NULL and may_have_more(&state.client, count, 0))
         or engine.now - state.server.heard_at > state.validate_after
         or not admits(state.walk, data, count)
         or not keep_command(state, data, count)
