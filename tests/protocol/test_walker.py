@@ -60,7 +60,7 @@ class RidingWire(Wire):
                 raise
             # What came before is the client's all the same, and the next call raises.
             self.tracker.broken = error
-            return shown
+            return bytes(shown)
         assert has_stopped or is_at_rest or not rest, "the walker has left something that is whole"
         return bytes(shown + rest)
 
