@@ -371,6 +371,10 @@ cdef bint read_ok(Walk* walk, uint8_t* data, size_t start, size_t* stop, size_t*
         data[fixed + 1] = status >> 8
         shorten(data, start, stop, end, new_stop)
         status |= SESSION_STATE_CHANGED
+    elif stop[0] - place > 4:
+        place += 4
+        if not read_block(data, stop[0], &place, &info):
+            return False
     if at.is_ping:
         seen.left_warnings = seen.left_warnings or warnings > 0
         end_result(&seen, status, 0)
