@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 4
+FUZZ_SECONDS ?= 300
 
-.PHONY: help demo run test check lint docs fuzz differential chaos dist pythons bench bench-framing bench-overhead
+.PHONY: help demo run test check lint docs fuzz sanitize differential chaos dist pythons bench bench-framing bench-overhead
 .PHONY: bench-storm bench-large bench-prepared bench-tls bench-unix bench-workers bench-connect bench-logins bench-idle
 .PHONY: bench-profile bench-quick bench-readme mysqlclient test-trio test-slow venv mariadb mysql drivers peers clean
 .DEFAULT_GOAL := help
@@ -41,8 +42,12 @@ lint: venv  ## ruff and mypy
 docs: venv  ## make docs/configuration.md and the JSON schema anew, from config/schema.py and config/example.yaml
 	$(BIN)/python -m reference
 
-fuzz: venv  ## the property tests with many more examples; takes its time
+fuzz: venv  ## a coverage-guided search of the native walker, FUZZ_SECONDS long; then the property tests with many more examples
+	tests/fuzz/run.sh $(VENV) $(FUZZ_SECONDS)
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/protocol tests/config -n $(WORKERS) --timeout 3600
+
+sanitize: venv mariadb mysql  ## the tests of the native code, with AddressSanitizer and UBSan built into it
+	WORKERS=$(WORKERS) tests/sanitize.sh $(VENV)
 
 differential: venv mariadb mysql  ## thousands of made-up sessions, each with the guard and without it, compared byte for byte
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest tests/e2e/test_differential.py -n 2 --timeout 14400

@@ -22,7 +22,7 @@ from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.ref cimport PyObject
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, ENOMEM, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -163,7 +163,7 @@ cdef struct Engine:
     State* returned
     State* done  # handed back in this round
     State* watched
-    State* more
+    int is_behind  # there is more to read, of which epoll will not tell again
     double now
     double ticked_at
     uint8_t* buffer
@@ -189,6 +189,15 @@ cdef bint keep(Piece* piece, const uint8_t* data, size_t length) noexcept nogil:
     memcpy(piece.data, data, length)
     piece.length = length
     return True
+
+
+cdef bint keep_or_end(Engine* engine, State* state, Piece* piece, const uint8_t* data, size_t length) noexcept nogil:
+    """Keep a copy of bytes of a session; where there is no memory, the session cannot go on, and False is returned."""
+    if keep(piece, data, length):
+        return True
+    state.client.error = state.server.error = ENOMEM
+    hand_back(engine, state, CLIENT_ENDED)
+    return False
 
 
 cdef void drop(Piece* piece) noexcept nogil:
@@ -346,7 +355,8 @@ cdef bint keep_command(State* state, const uint8_t* data, size_t length) noexcep
         if state.command == NULL:
             return False
         state.command_room = max(length, <size_t> KEPT_COMMAND_BYTES // 2)
-    memcpy(state.command, data, length)
+    if length:
+        memcpy(state.command, data, length)
     state.command_length = length
     return True
 
@@ -372,27 +382,29 @@ cdef void read_client(Engine* engine, State* state) noexcept nogil:
     state.client.heard_at = engine.now
     if (
         state.server_is_ending
+        # Another command waits in a record of its own, of which epoll would not tell again.
+        or (state.client.tls != NULL and may_have_more(&state.client, count, 0))
         or engine.now - state.server.heard_at > state.validate_after
         or not admits(state.walk, data, count)
         or not keep_command(state, data, count)
     ):
-        keep(&state.client.received, data, count)
-        hand_back(engine, state, COMMAND)
+        if keep_or_end(engine, state, &state.client.received, data, count):
+            hand_back(engine, state, COMMAND)
         return
     sent = transmit(state, &state.server, data, count)
     if sent == OVER:
         # Not a byte of it has gone out.
         forget_command(state)
-        keep(&state.client.received, data, count)
-        hand_back(engine, state, SERVER_ENDED)
+        if keep_or_end(engine, state, &state.client.received, data, count):
+            hand_back(engine, state, SERVER_ENDED)
         return
     begin_reply(state.walk, data)
     state.code = data[4]
     state.commands += 1
     state.bytes_up += count
     if sent < count:
-        keep(&state.server.unsent, data + sent, count - sent)
-        hand_back(engine, state, SLOW)
+        if keep_or_end(engine, state, &state.server.unsent, data + sent, count - sent):
+            hand_back(engine, state, SLOW)
 
 
 # A reply
@@ -402,7 +414,7 @@ cdef void read_server(Engine* engine, State* state) noexcept nogil:
     """Receive from the server, and give the client what is its."""
     cdef Side* server = &state.server
     cdef uint8_t* data = engine.buffer
-    cdef size_t kept, end, passed, received
+    cdef size_t kept, end, passed
     cdef ssize_t count
     cdef Walked walked
     cdef int turn
@@ -423,18 +435,19 @@ cdef void read_server(Engine* engine, State* state) noexcept nogil:
         if kept:
             memcpy(data, server.received.data, kept)
             drop(&server.received)
-        received = end = kept + count
+        end = kept + count
         if is_at_rest(state.walk):
-            keep(&server.received, data, end)
-            hand_back(engine, state, REPLY)
+            if keep_or_end(engine, state, &server.received, data, end):
+                hand_back(engine, state, REPLY)
             return
         walked = walk(state.walk, data, &end, &passed)
         if passed:
             state.bytes_down += passed
             if not give_client(engine, state, data, passed):
-                keep(&server.received, data + passed, end - passed)
+                keep(&server.received, data + passed, end - passed)  # for the reply to be followed to its end
                 return
-        keep(&server.received, data + passed, end - passed)
+        if not keep_or_end(engine, state, &server.received, data + passed, end - passed):
+            return
         if walked == ENDED:
             note_rest(engine, state)
             if end > passed:
@@ -448,7 +461,7 @@ cdef void read_server(Engine* engine, State* state) noexcept nogil:
     state.has_more = True
     if not state.is_blocked:
         # It has had its turn: there is more, but others wait.
-        engine.more = state if engine.more == NULL else engine.more
+        engine.is_behind = True
         watch(engine, state)
 
 
@@ -469,7 +482,8 @@ cdef bint give_client(Engine* engine, State* state, const uint8_t* data, size_t 
         hand_back(engine, state, CLIENT_ENDED)
         return False
     if <size_t> sent < length:
-        keep(&state.client.unsent, data + sent, length - sent)
+        if not keep_or_end(engine, state, &state.client.unsent, data + sent, length - sent):
+            return False
         state.is_blocked = True
         state.blocked_since = engine.now
         watch(engine, state)
@@ -487,7 +501,8 @@ cdef void flush_client(Engine* engine, State* state) noexcept nogil:
     if <size_t> sent < unsent.length:
         if sent:
             rest.data = NULL
-            keep(&rest, unsent.data + sent, unsent.length - sent)
+            if not keep_or_end(engine, state, &rest, unsent.data + sent, unsent.length - sent):
+                return
             drop(unsent)
             unsent[0] = rest
             state.blocked_since = engine.now
@@ -568,7 +583,7 @@ cdef void tick(Engine* engine) noexcept nogil:
     cdef State* state = engine.watched
     cdef State* following
     engine.ticked_at = engine.now
-    engine.more = NULL
+    engine.is_behind = False
     while state != NULL:
         following = state.next_watched
         if state.is_blocked:
@@ -591,7 +606,7 @@ cdef void run(Engine* engine) noexcept nogil:
     cdef State* state
     while not engine.is_stopped:
         timeout = -1
-        if engine.more != NULL:
+        if engine.is_behind:
             timeout = 0
         elif engine.watched != NULL:
             timeout = TICK_MILLISECONDS
@@ -610,9 +625,7 @@ cdef void run(Engine* engine) noexcept nogil:
                 handle(engine, state, events[i].data.u64 & 1, events[i].events)
             else:
                 has_mail = True
-        if engine.more != NULL or (
-            engine.watched != NULL and engine.now - engine.ticked_at > TICK_MILLISECONDS * 0.001
-        ):
+        if engine.is_behind or (engine.watched != NULL and engine.now - engine.ticked_at > TICK_MILLISECONDS * 0.001):
             tick(engine)
         if has_mail:
             read_mail(engine)

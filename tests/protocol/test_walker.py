@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import event, given
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from protocol.constants import Capability
@@ -12,9 +12,9 @@ from protocol.notes import Executing
 from protocol.plain import is_plain
 from protocol.reply import Stage
 from tests.protocol import test_conversations as plain_python
-from tests.protocol.conversations import Conversation, broken_conversations, conversations
+from tests.protocol.conversations import Conversation, Packet, Turn, broken_conversations, conversations
 from tests.protocol.test_conversations import SIZES
-from tests.protocol.transcripts import NONE, Wire, ask, frame
+from tests.protocol.transcripts import NONE, OK, QUERY, Wire, ask, frame, ok_with_state
 
 walker_module = pytest.importorskip("protocol.walker", reason="not compiled", exc_type=ImportError)
 
@@ -64,7 +64,8 @@ class RidingWire(Wire):
         return bytes(shown + rest)
 
 
-def assert_alike(conversation: Conversation, sizes: list[int]) -> None:
+def compare(conversation: Conversation, sizes: list[int]) -> RidingWire:
+    """Play a conversation on both wires; return the one that rode. Raises AssertionError where they differ."""
     expected = plain_python.play(conversation, sizes)
     wires: list[RidingWire] = []
 
@@ -75,7 +76,6 @@ def assert_alike(conversation: Conversation, sizes: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plain_python, "Wire", riding)
         outcome = plain_python.play(conversation, sizes)
-    event(f"admitted {min(wires[0].admitted, 2)}, walked {min(wires[0].walked, 4)}")
     for each in (expected, outcome):
         # These are for the relay to look at in between.
         for name in ("memory.has_news", "reader.trailing", "reader.decision", "reader.ordinary_run"):
@@ -83,6 +83,12 @@ def assert_alike(conversation: Conversation, sizes: list[int]) -> None:
     assert outcome.passed == expected.passed
     assert outcome.error == expected.error
     assert {name: value for name, value in outcome.state.items() if value != expected.state[name]} == {}
+    return wires[0]
+
+
+def assert_alike(conversation: Conversation, sizes: list[int]) -> None:
+    wire = compare(conversation, sizes)
+    event(f"admitted {min(wire.admitted, 2)}, walked {min(wire.walked, 4)}")
 
 
 @given(conversations(ordinary=True), SIZES)
@@ -91,7 +97,38 @@ def test_valid_conversations(conversation: Conversation, sizes: list[int]) -> No
     assert_alike(conversation, [1 << 30])
 
 
+def says(by_client: bool, *sent: bytes) -> Turn:  # noqa: FBT001 - who says it
+    return Turn(by_client, tuple(Packet(packet, packet) for packet in sent))
+
+
+def answered(*replies: tuple[bytes, ...]) -> Conversation:
+    """Have a statement sent and answered with these payloads, as often as there are such."""
+    return Conversation(
+        scaled_down=False,
+        limit=200,
+        capabilities=NONE,
+        client_listens=False,
+        statements=(),
+        turns=tuple(
+            turn
+            for reply in replies
+            for turn in (
+                says(True, ask(QUERY)),
+                says(False, *(frame(payload, number) for number, payload in enumerate(reply, 1))),
+            )
+        ),
+        ends_idle=True,
+    )
+
+
+#: In chunks of eight bytes, the second one's header arrives together with the end of the first.
+ONE_REPLY_TOO_MANY = answered((OK, OK))
+STRANGE_STATE = answered((ok_with_state(b"\x05\x09\x08____W__\xa6"),), (OK,))
+
+
 @given(broken_conversations(by_client=False, ordinary=True), SIZES)
+@example(ONE_REPLY_TOO_MANY, [8])
+@example(STRANGE_STATE, [1 << 30])
 def test_broken_servers(conversation: Conversation, sizes: list[int]) -> None:
     assert_alike(conversation, sizes)
 

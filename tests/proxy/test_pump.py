@@ -2,12 +2,16 @@
 
 import random
 import socket
+import ssl
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trustme
 
 from config import RelayKind
 from protocol.framing import build_packet
@@ -112,7 +116,7 @@ async def test_no_byte_is_lost_or_reordered_at_random_hand_overs(seed: int) -> N
     async def converse(make_relay: MakeRelay, rng: random.Random) -> None:
         async with rigged(make_relay=make_relay, spool={"memory": "128KiB"}) as rig:
             replies = {b"%d" % number: a_reply(rng) for number in range(40)}
-            rig.server.answer = lambda command: replies[command.rpartition(b" ")[2]]
+            rig.server.answer = lambda command: replies.get(command.rpartition(b" ")[2], ok())  # to a probe
 
             async def cruise() -> None:
                 while True:
@@ -146,3 +150,42 @@ async def test_no_byte_is_lost_or_reordered_at_random_hand_overs(seed: int) -> N
     async with relays.running(), trio.open_nursery() as nursery:
         for number in range(4):
             nursery.start_soon(converse, relays.make, random.Random(seed * 100 + number))
+
+
+async def test_commands_in_tls_records_of_their_own_are_all_heard() -> None:
+    authority = trustme.CA()
+    ours, theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.issue_cert("guard").configure_cert(ours)
+    authority.configure_trust(theirs)
+    near, far = socket.socketpair()
+    link, server = socket.socketpair()
+    with ThreadPoolExecutor() as threads, near, far, link, server:
+        accepted = threads.submit(ours.wrap_socket, near, server_side=True)
+        client = theirs.wrap_socket(far, server_hostname="guard")
+        from proxy.carrier import Carrier  # noqa: PLC0415 - where nothing was compiled, there is none
+        from proxy.pump import Lane  # noqa: PLC0415
+
+        with client, accepted.result() as guarded:
+            guarded.setblocking(False)
+            command = build_packet(b"\x03SELECT 1", 0)
+            client.send(command)
+            client.send(command)
+            lane, carrier = Lane(), Carrier()
+            lane.agree(
+                deprecates_eof=False,
+                counts_with_metadata_flag=False,
+                has_attributes=False,
+                hides_reports=True,
+                admits_begin=False,
+                limit=1 << 24,
+            )
+            now = time.monotonic()
+            lane.load(guarded, link, heard_at=now, validate_after=5, received=b"", command=b"", is_unsettled=False)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(carrier.run)
+                with trio.move_on_after(2) as waiting:
+                    await carrier.carry(lane)
+                carrier.stop()
+            assert not waiting.cancel_called
+            from_client, *_ = lane.unload()
+            assert from_client == command
