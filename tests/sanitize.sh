@@ -1,12 +1,19 @@
 #!/bin/sh
-# Run the tests of the native code with AddressSanitizer and UndefinedBehaviorSanitizer built into it: sanitize.sh VENV
+# Run the tests of the native code with AddressSanitizer and UndefinedBehaviorSanitizer built into it:
+# sanitize.sh VENV [TESTS...]
 # All happens in a copy of the tree, in build/sanitize, so that no other run meets the instrumented modules.
 set -eu
 
 bin=$PWD/$1/bin
+shift
 copy=$PWD/build/sanitize
 reports=$copy/reports
 flags="-fsanitize=address,undefined"
+
+[ $# -gt 0 ] || set -- tests/protocol/test_walker.py tests/proxy/test_pump.py \
+    tests/e2e/test_relays.py tests/e2e/test_session.py tests/e2e/test_recovery_in_flight.py \
+    tests/e2e/test_slow_reading.py tests/e2e/test_slow_sending.py tests/e2e/test_tls.py \
+    tests/e2e/test_bad_clients.py tests/e2e/test_bad_servers.py
 
 rm -rf "$copy"
 mkdir -p "$reports"
@@ -24,10 +31,7 @@ export UBSAN_OPTIONS=print_stacktrace=1
 status=0
 LD_PRELOAD="$(cc -print-file-name=libasan.so) $(cc -print-file-name=libubsan.so)" \
     "$bin/python" -m pytest -n "${WORKERS:-4}" --dist worksteal --timeout 300 -p no:cacheprovider \
-    tests/protocol/test_walker.py tests/proxy/test_pump.py \
-    tests/e2e/test_relays.py tests/e2e/test_session.py tests/e2e/test_recovery_in_flight.py \
-    tests/e2e/test_slow_reading.py tests/e2e/test_slow_sending.py tests/e2e/test_tls.py \
-    tests/e2e/test_bad_clients.py tests/e2e/test_bad_servers.py || status=$?
+    "$@" || status=$?
 for report in "$reports"/*; do
     [ ! -e "$report" ] || { cat "$report"; status=1; }
 done
