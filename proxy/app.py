@@ -72,7 +72,7 @@ class _Guard:
     ) -> None:
         async with self._relays.running(), trio.open_nursery() as watch:
             watch.start_soon(service_manager.keep_watchdog_quiet)
-            watch.start_soon(beat, self._shared.tally)
+            watch.start_soon(beat, self._shared.tally, self._relays.take_lag)
             welcome(self._shared.config, arrangement.listeners, admin)
             self._relays.announce()
             for listener in admin:

@@ -51,6 +51,10 @@ class Carrier:
         await trio.lowlevel.wait_task_rescheduled(recall)
         lane.waiter = None
 
+    def take_lag(self) -> float:
+        """Give the longest that a session had to wait for others since the last call, in seconds."""
+        return self._pump.take_longest_round()
+
     def recall(self, lane: Lane) -> None:
         """Have a lane handed back soon, if it is being carried."""
         self._pump.recall(lane)
@@ -69,6 +73,10 @@ class Carriers:
     def next(self) -> Carrier:
         """Choose one for a new session."""
         return next(self._turns)
+
+    def take_lag(self) -> float:
+        """Give the longest that a session had to wait for others since the last call, in seconds."""
+        return max(carrier.take_lag() for carrier in self._all)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

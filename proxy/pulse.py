@@ -1,5 +1,7 @@
 """What is done once a second, whatever else goes on."""
 
+from collections.abc import Callable
+
 import trio
 
 from proxy import logs
@@ -8,7 +10,7 @@ from proxy.tally import Tally
 _INTERVAL_SECONDS = 1.0
 
 
-async def beat(tally: Tally) -> None:
+async def beat(tally: Tally, take_pump_lag: Callable[[], float]) -> None:
     """Measure how long a task that is ready waits for its turn, and say what the log has left out; until cancelled.
 
     What arrives for a session waits in the same queue, so that much is added to its latency at that moment. (How late a
@@ -19,4 +21,5 @@ async def beat(tally: Tally) -> None:
         ready_at = trio.current_time()
         await trio.lowlevel.checkpoint()
         tally.note_lag(trio.current_time() - ready_at)
+        tally.note_pump_lag(take_pump_lag())
         logs.report_left_out()

@@ -166,6 +166,7 @@ cdef struct Engine:
     int is_behind  # there is more to read, of which epoll will not tell again
     double now
     double ticked_at
+    double longest_round  # since somebody last asked, in seconds
     uint8_t* buffer
 
 
@@ -630,6 +631,7 @@ cdef void run(Engine* engine) noexcept nogil:
         if has_mail:
             read_mail(engine)
         publish(engine)
+        engine.longest_round = max(engine.longest_round, clock() - engine.now)
 
 
 cdef class Lane(Walker):
@@ -792,6 +794,12 @@ cdef class Pump:
         pthread_mutex_unlock(&self.engine.lock)
         if must_wake:
             eventfd_write(self.engine.mail_fd, 1)
+
+    def take_longest_round(self):
+        """Give the longest that the pump was busy at a stretch since the last call, in seconds: so long others waited."""
+        longest = self.engine.longest_round
+        self.engine.longest_round = 0
+        return longest
 
     def collect(self):
         """Give the lanes that have been handed back."""

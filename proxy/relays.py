@@ -25,6 +25,8 @@ class Relays(NamedTuple):
     #: What has to run around all sessions.
     running: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     workers: int = 1
+    #: Gives the longest that a session had to wait in the pump for others since the last call, in seconds.
+    take_lag: Callable[[], float] = float
     #: Why it is not the pump that was to be expected; empty if it is.
     lack: str = ""
 
@@ -58,4 +60,4 @@ def choose_relays(kind: RelayKind, workers: int) -> Relays:
     def make(client: Link, upstream: Upstream) -> Relay:
         return PumpRelay(client, upstream, carriers.next())
 
-    return Relays(RelayKind.PUMP, make, carriers.running, workers)
+    return Relays(RelayKind.PUMP, make, carriers.running, workers, carriers.take_lag)

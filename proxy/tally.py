@@ -92,6 +92,12 @@ class Tally:
             buckets=_LAG_SECONDS,
             registry=registry,
         )
+        self._pump_lag = Histogram(
+            "stillhere_pump_lag_seconds",
+            "The longest in each second that the pump was busy at a stretch, for which other sessions waited.",
+            buckets=_LAG_SECONDS,
+            registry=registry,
+        )
         self._show_zeros()
 
     def __repr__(self) -> str:
@@ -167,6 +173,10 @@ class Tally:
         """Take down how long a task had to wait for its turn."""
         self._lag.observe(seconds)
         self.history.lags.append(seconds)
+
+    def note_pump_lag(self, seconds: float) -> None:
+        """Take down the longest in the last second that the pump was busy at a stretch; without a pump, it is 0."""
+        self._pump_lag.observe(seconds)
 
     def _save(self, at: float, cause: Cause) -> None:
         self._saves.labels(cause.label).inc()

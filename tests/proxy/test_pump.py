@@ -83,6 +83,17 @@ async def test_either_end_can_go(end: str, event: type[Event]) -> None:
         assert isinstance(events[0], event)
 
 
+async def test_the_pump_tells_how_long_it_was_busy() -> None:
+    relays = choose_relays(KIND, 2)
+    async with relays.running(), rigged(make_relay=relays.make) as rig:
+        async with riding(rig, []):
+            assert await rig.ask(b"\x03SELECT 1") == ok()
+            assert await rig.ask(b"\x03SELECT 1") == ok()
+            assert await rig.ask(b"\x03SELECT 1") == ok()
+        assert 0 < relays.take_lag() < 5
+        await until(lambda: not relays.take_lag())
+
+
 async def test_a_drain_calls_the_session_back() -> None:
     async with pumping() as rig:
         events: list[Event] = []
