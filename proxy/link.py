@@ -87,7 +87,7 @@ class Link:
     @property
     def peer_has_closed(self) -> bool:
         """The peer has ended its side, and that has arrived. What is sent now would still seem to go out."""
-        return bool(self._poll.poll(0))
+        return self._failure is not None or bool(self._poll.poll(0))
 
     @property
     def is_encrypted(self) -> bool:

@@ -113,6 +113,37 @@ async def test_a_cancelled_session_is_called_back() -> None:
         await until(lambda: b"\x0e" in rig.server.heard)
 
 
+async def test_a_command_of_which_nothing_went_out_is_still_the_clients() -> None:
+    async with pumping() as rig:
+        events: list[Event] = []
+        async with riding(rig, events):
+            for _ in range(3):
+                assert await rig.ask(b"\x03SELECT 1") == ok()
+            rig.upstream.link.lend().shutdown(socket.SHUT_WR)  # epoll does not tell of that
+            await rig.client.send(build_packet(b"\x03UPDATE t SET a = a + 1", 0))
+            await until(lambda: events)
+        assert isinstance(events[0], UpstreamLost)
+        # It is to be sent on the next link, once: nothing is owed for it here.
+        assert rig.upstream.tracker.expected == []
+        assert rig.relay._client.inbox == build_packet(b"\x03UPDATE t SET a = a + 1", 0)  # type: ignore[attr-defined]
+
+
+async def test_a_client_that_takes_little_at_a_time_gets_all_of_it_in_order() -> None:
+    rows = [bytes((len(text),)) + text for text in (b"%d" % number * 30 for number in range(10_000))]
+    reply = packets(b"\x01", COLUMN, EOF, *rows, EOF)
+    async with pumping() as rig:
+        # What the pump has read does not fit at once, nor when there is room again.
+        rig.relay._client.lend().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # type: ignore[attr-defined]
+        async with riding(rig, []):
+            for _ in range(3):
+                assert await rig.ask(b"\x03SELECT 1") == ok()
+            rig.server.answer = lambda _: reply
+            for _ in range(3):
+                assert await rig.ask(b"\x03SELECT 1", len(reply)) == reply
+            commands, *_ = rig.relay._lane.traffic  # type: ignore[attr-defined]
+            assert commands >= 3
+
+
 def a_reply(rng: random.Random) -> bytes:
     rows = []
     for _ in range(rng.choice((0, 1, 3, 500, 3000))):
