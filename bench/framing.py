@@ -72,7 +72,7 @@ def cases() -> Iterable[Case]:
     yield _commands("COM_QUERY of 60 bytes", query, 1)
     yield _commands("100 of them in one chunk", query * 100, 100)
     yield _commands("COM_QUERY of 64 KiB", build_packet(b"\x03".ljust(HOLD_ABOVE, b"x"), 0), 1)
-    for style, capabilities in (("EOF", Capability(0)), ("end-OK", Capability.DEPRECATE_EOF)):
+    for style, capabilities in (("EOF", 0), ("end-OK", Capability.DEPRECATE_EOF)):
         rows: tuple[tuple[str, int, int], ...] = (
             ("point select", 120, 1),
             ("10,000 rows of 100 bytes", 100, 10_000),
@@ -85,7 +85,7 @@ def cases() -> Iterable[Case]:
     yield _first_packet("first_packet of 16 MiB", build_packet(bytes(MAX_FRAME_PAYLOAD + 1000), 0))
 
 
-def _walkers(capabilities: Capability) -> tuple[CommandReader, ReplyTracker]:
+def _walkers(capabilities: int) -> tuple[CommandReader, ReplyTracker]:
     memory = SessionMemory(client_listens=False, multi_statements=False, keeps_definitions=False)
     tracker = ReplyTracker(capabilities, memory)
     return CommandReader(tracker, memory, capabilities, LIMIT_BYTES), tracker
@@ -102,7 +102,7 @@ def point_select_reply() -> bytes:
 
 
 def _commands(name: str, data: bytes, packets: int) -> Case:
-    reader, tracker = _walkers(Capability(0))
+    reader, tracker = _walkers(0)
     chunks = _chunks(data)
 
     def run() -> None:
@@ -114,7 +114,7 @@ def _commands(name: str, data: bytes, packets: int) -> Case:
     return Case(name, run, len(data), packets)
 
 
-def _replies(name: str, row_bytes: int, rows: int, capabilities: Capability) -> Case:
+def _replies(name: str, row_bytes: int, rows: int, capabilities: int) -> Case:
     row = lenenc_bytes(b"x" * (row_bytes - len(lenenc_integer(row_bytes))))
     eof = [] if capabilities else [_EOF]
     payloads = [b"\x01", _COLUMN, *eof, *([row] * rows), _END_OK if capabilities else _EOF]

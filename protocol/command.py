@@ -148,7 +148,7 @@ class CommandReader:
         self,
         tracker: ReplyTracker,
         memory: SessionMemory,
-        capabilities: Capability,
+        capabilities: int,
         limit: int,
         current_thread: Callable[[int], int] = _same_thread,
     ) -> None:

@@ -3,7 +3,7 @@
 Sources: MySQL's ``include/mysql_com.h`` and ``include/my_command.h``, MariaDB's ``include/mysql_com.h``.
 """
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 
 #: Bytes in front of every frame: payload length (3, little endian) and sequence id (1).
 HEADER_LENGTH = 4
@@ -17,11 +17,11 @@ EOF_BYTE = 0xFE
 ERR_BYTE = 0xFF
 
 
-_ALL_CAPABILITIES = (1 << 64) - 1
+class Capability(IntEnum):
+    """Capability flags of the greeting and the login request. The upper 32 bits are MariaDB's extended ones.
 
-
-class Capability(IntFlag):
-    """Capability flags of the greeting and the login request. The upper 32 bits are MariaDB's extended ones."""
+    Sets of flags are plain integers, here and below: peers set flags that have no name here.
+    """
 
     LONG_PASSWORD = 1
     CONNECT_WITH_DB = 1 << 3
@@ -44,22 +44,8 @@ class Capability(IntFlag):
     MARIADB_EXTENDED_METADATA = 1 << 35
     MARIADB_CACHE_METADATA = 1 << 36
 
-    @classmethod
-    def _missing_(cls, value: object) -> "Capability":
-        """Make a combination of flags.
 
-        The inherited method keeps each one that it makes, for good, and it is peers who choose them. And its complement
-        of a flag has no bits above the highest one that has a name here.
-        """
-        if not isinstance(value, int):
-            raise TypeError(f"{value!r} is not a set of flags")
-        combination = int.__new__(cls, value & _ALL_CAPABILITIES)
-        combination._value_ = int(combination)
-        combination._name_ = None
-        return combination
-
-
-class Status(IntFlag):
+class Status(IntEnum):
     """Server status flags of OK and EOF packets."""
 
     IN_TRANSACTION = 0x0001

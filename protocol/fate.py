@@ -37,7 +37,7 @@ class Circumstances:
     in_transaction: bool
     autocommit: bool
     backslash_escapes: bool
-    capabilities: Capability
+    capabilities: int
 
 
 #: What these do is done to the session alone, or nothing at all.
@@ -97,7 +97,7 @@ def judge_all(
     return fates
 
 
-def text_of(command: Expected, memory: SessionMemory, capabilities: Capability) -> bytes | None:
+def text_of(command: Expected, memory: SessionMemory, capabilities: int) -> bytes | None:
     """Give the SQL that a command carries or executes; None if it is not known, or if there is none."""
     packet = command.packet
     if packet is None:

@@ -33,7 +33,7 @@ class Greeting:
     version: bytes
     thread_id: int
     nonce: bytes
-    capabilities: Capability
+    capabilities: int
     charset: int
     status: int
     plugin: bytes
@@ -61,7 +61,7 @@ class Greeting:
         plugin = cursor.take_rest().partition(b"\0")[0] if capabilities & Capability.PLUGIN_AUTH else b""
         if len(nonce) != NONCE_LENGTH:
             raise MalformedPacket(f"a greeting has a scramble of {len(nonce)} bytes, not {NONCE_LENGTH}")
-        return cls(version, thread_id, nonce, Capability(capabilities), charset, status, plugin)
+        return cls(version, thread_id, nonce, capabilities, charset, status, plugin)
 
     def build(self) -> bytes:
         """Write the packet's payload."""
@@ -83,7 +83,7 @@ class Greeting:
         )
 
 
-def _client_header(capabilities: Capability, max_packet_size: int, charset: int, filler: bytes) -> bytes:
+def _client_header(capabilities: int, max_packet_size: int, charset: int, filler: bytes) -> bytes:
     """Write the 32 bytes that a login request shares with an SSL request."""
     return b"".join(
         (
@@ -104,7 +104,7 @@ class LoginRequest:
     where the capabilities say that they are absent; ``attributes`` is the block as it came, lengths and all.
     """
 
-    capabilities: Capability
+    capabilities: int
     max_packet_size: int
     charset: int
     filler: bytes
@@ -131,16 +131,15 @@ class LoginRequest:
     def parse(cls, payload: bytes) -> Self:
         """Read a login request."""
         cursor = Cursor(payload)
-        flags = cursor.integer(4)
-        if not flags & Capability.PROTOCOL_41:
+        capabilities = cursor.integer(4)
+        if not capabilities & Capability.PROTOCOL_41:
             raise MalformedPacket("the client speaks the protocol of MySQL 4.0 or older")
         max_packet_size = cursor.integer(4)
         charset = cursor.integer(1)
         filler = cursor.take(19)
         extended = cursor.integer(4)
-        if _speaks_mariadb(flags):
-            flags |= extended << _MARIADB_EXTENDED
-        capabilities = Capability(flags)
+        if _speaks_mariadb(capabilities):
+            capabilities |= extended << _MARIADB_EXTENDED
         user = cursor.nul_bytes()
         if capabilities & Capability.PLUGIN_AUTH_LENENC_DATA:
             auth_response = cursor.lenenc_bytes()
@@ -205,7 +204,7 @@ class ChangeUser:
     rest: bytes
 
     @classmethod
-    def parse(cls, payload: bytes, capabilities: Capability) -> Self:
+    def parse(cls, payload: bytes, capabilities: int) -> Self:
         """Read the command of a client that has logged in with ``capabilities``."""
         cursor = Cursor(payload, 1)
         user = cursor.nul_bytes()
@@ -218,7 +217,7 @@ class ChangeUser:
         plugin = _nul_or_end(cursor) if charset is not None and capabilities & Capability.PLUGIN_AUTH else None
         return cls(user, auth_response, schema, charset, plugin, cursor.take_rest())
 
-    def build(self, capabilities: Capability) -> bytes:
+    def build(self, capabilities: int) -> bytes:
         """Write the command's payload for a link that has logged in with ``capabilities``."""
         parts = [bytes((CommandCode.CHANGE_USER,)), self.user + b"\0"]
         if capabilities & Capability.SECURE_CONNECTION:

@@ -11,8 +11,6 @@ from protocol.constants import ERR_BYTE, OK_BYTE, Status
 from protocol.errors import MalformedPacket
 from protocol.wire import Cursor, lenenc_bytes, lenenc_integer
 
-#: As a plain integer, since the complement of a flag has no bits above the highest one that has a name.
-_SESSION_STATE_CHANGED = int(Status.SESSION_STATE_CHANGED)
 _SHORTEST_OK = 7  # header, two integers of one byte, status, warnings
 
 
@@ -70,15 +68,15 @@ class Ok:
         warnings = cursor.integer(2)
         info = cursor.lenenc_bytes() if cursor.remaining else b""
         state = b""
-        if status & _SESSION_STATE_CHANGED and cursor.remaining:
+        if status & Status.SESSION_STATE_CHANGED and cursor.remaining:
             state = cursor.lenenc_bytes()
         return cls(header, affected_rows, last_insert_id, status, warnings, info, state)
 
     def build(self) -> bytes:
         """Write the packet's payload; the status flag for a session-track block follows :attr:`state`."""
-        status = self.status & ~_SESSION_STATE_CHANGED
+        status = self.status & ~Status.SESSION_STATE_CHANGED
         if self.state:
-            status |= _SESSION_STATE_CHANGED
+            status |= Status.SESSION_STATE_CHANGED
         parts = [
             bytes((self.header,)),
             lenenc_integer(self.affected_rows),

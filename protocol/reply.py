@@ -55,7 +55,6 @@ _EOF_BELOW = 9
 _IN_TRANSACTION = int(Status.IN_TRANSACTION)
 _MORE_RESULTS = int(Status.MORE_RESULTS)
 _CURSOR_EXISTS = int(Status.CURSOR_EXISTS)
-_SESSION_STATE_CHANGED = int(Status.SESSION_STATE_CHANGED)
 _CHANGED_AND_IN_TRANSACTION = int(Status.SESSION_STATE_CHANGED | Status.IN_TRANSACTION)
 _OUT_PARAMS_AND_MORE = int(Status.PS_OUT_PARAMS | Status.MORE_RESULTS)
 #: What a read has for status where it is run again that it would not have had.
@@ -134,7 +133,7 @@ class Expected(NamedTuple):
 class ReplyTracker:
     """Walks the server's stream; one for each server link."""
 
-    def __init__(self, capabilities: Capability, memory: SessionMemory) -> None:
+    def __init__(self, capabilities: int, memory: SessionMemory) -> None:
         """Track a link on which client and server have agreed on ``capabilities``."""
         self.stage = Stage.IDLE
         #: The replies that are owed; the first one is the one that comes now.
@@ -445,7 +444,7 @@ class ReplyTracker:
         if not self._deprecates_eof:
             status = _eof_status(payload)
             self._memory.note_result_end(status)
-            if status & _CHANGED_AND_IN_TRANSACTION == _SESSION_STATE_CHANGED:
+            if status & _CHANGED_AND_IN_TRANSACTION == Status.SESSION_STATE_CHANGED:
                 self._memory.note_result_change(self.expected[0].note)
             self.left_warnings = bool(payload[1] or payload[2])
             self._note_leftovers(has_warnings=self.left_warnings, has_rows=True)
@@ -491,7 +490,7 @@ class ReplyTracker:
         note = self.expected[0].note
         if note is not None:
             self._memory.note_success(note)
-        if status & _SESSION_STATE_CHANGED:
+        if status & Status.SESSION_STATE_CHANGED:
             ok = Ok.parse(payload)
             shown = self._memory.tracked.note(ok.state)
             self._memory.note_ok(note)

@@ -41,7 +41,7 @@ class Step:
     prepared: PreparedStatement | None = None
 
 
-def restore_steps(memory: SessionMemory, capabilities: Capability) -> Iterator[Step]:
+def restore_steps(memory: SessionMemory, capabilities: int) -> Iterator[Step]:
     """List the commands that give a new link what ``memory`` knows. The link has no schema yet."""
 
     def query(statement: str | bytes, what: str) -> Step:
@@ -65,7 +65,7 @@ def restore_steps(memory: SessionMemory, capabilities: Capability) -> Iterator[S
         yield query(f"SET last_insert_id = {memory.last_insert_id}", "LAST_INSERT_ID()")
 
 
-def _prepare_steps(memory: SessionMemory, capabilities: Capability) -> Iterator[Step]:
+def _prepare_steps(memory: SessionMemory, capabilities: int) -> Iterator[Step]:
     """List the commands that prepare what was prepared, each under its schema, and choose the session's schema."""
     sql = memory.sql_statements.items()
     # A schema can be left for another one, but not for none.
@@ -121,7 +121,7 @@ def note_what_changed(memory: SessionMemory) -> None:
             )
 
 
-def take_answers(steps: Iterable[Step], replies: bytes, memory: SessionMemory, capabilities: Capability) -> None:
+def take_answers(steps: Iterable[Step], replies: bytes, memory: SessionMemory, capabilities: int) -> None:
     """Take the answers to ``steps``, which are whole, and map the ids of prepared statements.
 
     Raises:
@@ -147,7 +147,7 @@ def _take_prepared(
     answer: bytes,
     packets: Iterator[bytes],
     memory: SessionMemory,
-    capabilities: Capability,
+    capabilities: int,
 ) -> None:
     ok = PrepareOk.parse(answer)
     eof = not capabilities & Capability.DEPRECATE_EOF

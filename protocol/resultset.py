@@ -27,19 +27,19 @@ _UNSIGNED_FLAG = 0x20
 _NO_ATTRIBUTES = b"\x00\x01"
 
 
-def query_payload(statement: str | bytes, capabilities: Capability) -> bytes:
+def query_payload(statement: str | bytes, capabilities: int) -> bytes:
     """Write the payload of a COM_QUERY for a link with ``capabilities``."""
     attributes = _NO_ATTRIBUTES if capabilities & Capability.QUERY_ATTRIBUTES else b""
     text = statement.encode() if isinstance(statement, str) else statement
     return bytes((CommandCode.QUERY,)) + attributes + text
 
 
-def build_query(statement: str | bytes, capabilities: Capability) -> bytes:
+def build_query(statement: str | bytes, capabilities: int) -> bytes:
     """Write a COM_QUERY packet for a link with ``capabilities``."""
     return build_packet(query_payload(statement, capabilities), 0)
 
 
-def parse_results(replies: bytes, capabilities: Capability) -> Iterator[ResultSet | ServerError]:
+def parse_results(replies: bytes, capabilities: int) -> Iterator[ResultSet | ServerError]:
     """Read the replies to statements that were sent one after the other: for each its rows, or the server's error.
 
     A statement without a result set has no rows. ``replies`` are whole, as the reply tracker saw to.
@@ -81,7 +81,7 @@ def _error(payload: bytes) -> ServerError:
     return ServerError(error.code, error.message, payload)
 
 
-def _result_set(count: bytes, packets: Iterator[bytes], capabilities: Capability) -> ResultSet | ServerError:
+def _result_set(count: bytes, packets: Iterator[bytes], capabilities: int) -> ResultSet | ServerError:
     """Read a result set of which ``count`` is the first packet."""
     cursor = Cursor(count)
     columns = cursor.lenenc_integer()
@@ -103,7 +103,7 @@ def _result_set(count: bytes, packets: Iterator[bytes], capabilities: Capability
         rows.append(tuple(_value(cursor) for _ in range(columns)))
 
 
-def _kind(definition: bytes, capabilities: Capability) -> tuple[int, int]:
+def _kind(definition: bytes, capabilities: int) -> tuple[int, int]:
     """Read a column's type and flags out of its definition (the manual's page "Protocol::ColumnDefinition41")."""
     cursor = Cursor(definition)
     for _ in range(6 + bool(capabilities & Capability.MARIADB_EXTENDED_METADATA)):

@@ -52,7 +52,7 @@ class Rider:
     """Puts the position of one session's link into its walker, and takes it back."""
 
     def __init__(
-        self, walker: Walker, reader: CommandReader, tracker: ReplyTracker, memory: SessionMemory, agreed: Capability
+        self, walker: Walker, reader: CommandReader, tracker: ReplyTracker, memory: SessionMemory, agreed: int
     ) -> None:
         """``agreed`` are the capabilities of the link."""
         self._walker = walker

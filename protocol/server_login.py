@@ -31,8 +31,7 @@ _SHA256_KEY_PLEASE = b"\x01"
 _QUESTION_KIND = 0xFE
 _PASSWORD_QUESTION = 0x04
 
-#: Compression would hide the packets from us. How the link to the server is encrypted is our own affair. As a plain
-#: integer, since the complement of a flag has no bits above the highest one that has a name.
+#: Compression would hide the packets from us. How the link to the server is encrypted is our own affair.
 FORWARDED = ~int(Capability.COMPRESS | Capability.ZSTD | Capability.SSL)
 #: What our own dialogue with the server and the tracking of session state need, whatever the client asks for.
 NEEDED = Capability.PLUGIN_AUTH | Capability.PLUGIN_AUTH_LENENC_DATA | Capability.SECURE_CONNECTION
@@ -90,7 +89,7 @@ def _encrypt(request: LoginRequest) -> Dialogue[LoginRequest]:
     return replace(request, capabilities=request.capabilities | Capability.SSL)
 
 
-def change_user(request: ChangeUser, capabilities: Capability, password: bytes, *, private: bool) -> Dialogue[bytes]:
+def change_user(request: ChangeUser, capabilities: int, password: bytes, *, private: bool) -> Dialogue[bytes]:
     """Log in anew on an open link; return the payload of the server's OK packet. Raises what :func:`log_in` raises.
 
     Servers answer with a new scramble whatever the first response is, so that is left empty.

@@ -31,7 +31,7 @@ class Admission:
         self._upstream = upstream
         self._shared = shared
         self._log = log
-        self._capabilities = Capability(0)
+        self._capabilities = 0
         self._nonce = b""
 
     def __repr__(self) -> str:

@@ -54,7 +54,7 @@ class Identity:
         """The schema that was asked for at the login; empty if there was none."""
         return self._request.schema or b""
 
-    def capabilities(self, greeting: Greeting) -> Capability:
+    def capabilities(self, greeting: Greeting) -> int:
         """Tell what the client and a server with this greeting agree on."""
         return upstream_request(self._request, greeting).capabilities & greeting.capabilities
 
@@ -102,8 +102,8 @@ class Identity:
         That one may take a role, and comes with the rest of what is restored. Raises what :meth:`log_in` raises.
         """
         request = upstream_request(self._request, greeting)
-        capabilities = int(request.capabilities) & ~int(Capability.CONNECT_WITH_DB)
-        request = replace(request, capabilities=Capability(capabilities), schema=None)
+        capabilities = request.capabilities & ~Capability.CONNECT_WITH_DB
+        request = replace(request, capabilities=capabilities, schema=None)
         try:
             ok = await self._log_in(link, greeting, request, password)
         except ServerError as error:
@@ -114,7 +114,7 @@ class Identity:
         return ok
 
     async def change_user(
-        self, link: Link, capabilities: Capability, change: ChangeUser, proof: Proof | None, client: Conversation
+        self, link: Link, capabilities: int, change: ChangeUser, proof: Proof | None, client: Conversation
     ) -> bytes:
         """Log in anew on the open link; return the payload of the server's OK packet.
 

@@ -52,7 +52,7 @@ class Upstream:
 
     link: Link
     greeting: Greeting
-    capabilities: Capability
+    capabilities: int
     tracker: ReplyTracker
     reader: CommandReader
     clock: KeepaliveClock

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from protocol.constants import Capability, ErrorCode, Status
+from protocol.constants import ErrorCode, Status
 from protocol.fate import Circumstances, Fate, judge_all
 from protocol.looking_back import Leftover
 from protocol.memory import SessionMemory
@@ -20,7 +20,7 @@ class Wreck:
         self.in_transaction = upstream.in_transaction
         self.leftovers = _leftovers(upstream)
         self._memory: SessionMemory = upstream.memory
-        self._capabilities: Capability = upstream.capabilities
+        self._capabilities: int = upstream.capabilities
         self._status = tracker.status
         self._is_loading = tracker.stage is Stage.LOCAL_INFILE
         self._begun = tracker.reply_begun

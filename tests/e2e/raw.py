@@ -76,7 +76,7 @@ class RawClient:
         self._received = b""
         try:
             self.greeting = Greeting.parse(self.receive().payload)
-            self.capabilities = Capability(capabilities & self.greeting.capabilities)
+            self.capabilities = capabilities & self.greeting.capabilities
             request = LoginRequest(
                 self.capabilities,
                 0x1000000,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pymysql.constants import CLIENT
 
 from protocol.command import reply_kind
-from protocol.constants import Capability
 from protocol.framing import build_packet
 from protocol.memory import SessionMemory
 from protocol.reply import Expected, ReplyTracker, Stage
@@ -21,7 +20,7 @@ class Talk:
         self.connection = connection
         self._sock: socket.socket = wire.private(connection)._sock
         offered = wire.private(connection).server_capabilities
-        flags = Capability((capabilities | CLIENT.PROTOCOL_41) & offered)
+        flags = (capabilities | CLIENT.PROTOCOL_41) & offered
         memory = SessionMemory(client_listens=True, multi_statements=True, keeps_definitions=False)
         self._tracker = ReplyTracker(flags, memory)
 

@@ -411,7 +411,7 @@ def test_a_client_without_plugins(mariadb: Server, start_guard: StartGuard) -> N
     mariadb.execute("CREATE USER old@'%%' IDENTIFIED BY %s", (PASSWORD,))
     try:
         guard = start_guard(address(mariadb))
-        capabilities = Capability(int(CAPABILITIES) & ~int(Capability.PLUGIN_AUTH))
+        capabilities = CAPABILITIES & ~Capability.PLUGIN_AUTH
         for password, code in ((PASSWORD, 0x00), ("wrong", 0xFF)):
             with dial(guard) as sock:
                 greeting = Greeting.parse(read_packet(sock)[1])

@@ -56,7 +56,7 @@ def read_packet(sock: socket.socket) -> tuple[int, bytes]:
     return header[3], sock.recv(int.from_bytes(header[:3], "little"), socket.MSG_WAITALL)
 
 
-def login_request(greeting: bytes, *, capabilities: Capability = CAPABILITIES) -> bytes:
+def login_request(greeting: bytes, *, capabilities: int = CAPABILITIES) -> bytes:
     """Write a login request of root, who has no password."""
     assert Greeting.parse(greeting).plugin == auth.CACHING_SHA2
     return LoginRequest(capabilities, 1 << 24, 45, bytes(19), b"root", b"", None, auth.CACHING_SHA2, None).build()
@@ -81,13 +81,11 @@ GARBAGE: dict[str, bytes] = {
     "wrong sequence id": build_packet(bytes(40), 7),
     "too old": build_packet(b"\x05\x00\x00\x00\x00root\x00", 1),
     "empty packet": build_packet(b"", 1),
-    "user name without end": build_packet(int(CAPABILITIES).to_bytes(4, "little") + bytes(28) + b"x" * 300_000, 1),
+    "user name without end": build_packet(CAPABILITIES.to_bytes(4, "little") + bytes(28) + b"x" * 300_000, 1),
     "auth response that lies": build_packet(
-        int(CAPABILITIES).to_bytes(4, "little") + bytes(28) + b"root\0\xfd\xff\xff\xff", 1
+        CAPABILITIES.to_bytes(4, "little") + bytes(28) + b"root\0\xfd\xff\xff\xff", 1
     ),
-    "tls request, then plain text": build_packet(
-        int(CAPABILITIES | Capability.SSL).to_bytes(4, "little") + bytes(28), 1
-    )
+    "tls request, then plain text": build_packet((CAPABILITIES | Capability.SSL).to_bytes(4, "little") + bytes(28), 1)
     + b"\x03SELECT 1" * 100,
 }
 

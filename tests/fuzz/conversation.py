@@ -39,7 +39,7 @@ def decode(data: bytes) -> tuple[Conversation, list[int]]:
     conversation = Conversation(
         scaled_down=False,
         limit=_LIMIT,
-        capabilities=Capability(sum(each for index, each in enumerate(_CAPABILITIES) if flags >> index & 1)),
+        capabilities=sum(each for index, each in enumerate(_CAPABILITIES) if flags >> index & 1),
         client_listens=bool(flags & _LISTENS),
         statements=((7, 7), (8, 9)),
         turns=tuple(turns),

@@ -45,7 +45,7 @@ class Conversation:
 
     scaled_down: bool
     limit: int
-    capabilities: Capability
+    capabilities: int
     client_listens: bool
     #: Statements that were prepared on an earlier link: the clients' ids, and the server's on this one.
     statements: tuple[tuple[int, int], ...]
@@ -56,7 +56,7 @@ class Conversation:
 class _Writer:
     """Numbers the packets of a reply, and of a file within it."""
 
-    def __init__(self, draw: st.DrawFn, capabilities: Capability, *, listens: bool, scaled_down: bool) -> None:
+    def __init__(self, draw: st.DrawFn, capabilities: int, *, listens: bool, scaled_down: bool) -> None:
         self.draw = draw
         self.capabilities = capabilities
         self.deprecates_eof = bool(capabilities & Capability.DEPRECATE_EOF)
@@ -303,7 +303,7 @@ def conversations(draw: st.DrawFn, *, ordinary: bool = False) -> Conversation:
     """
     scaled_down = not ordinary and draw(st.booleans())
     limit = draw(st.sampled_from(LIMITS))
-    capabilities = Capability(sum(draw(st.sets(st.sampled_from(_FLAGS)))))
+    capabilities = sum(draw(st.sets(st.sampled_from(_FLAGS))))
     listens = draw(st.booleans())
     writer = _Writer(draw, capabilities, listens=listens, scaled_down=scaled_down)
     writer.statements = draw(st.dictionaries(st.sampled_from(IDS), st.sampled_from(IDS), max_size=3))

@@ -535,7 +535,7 @@ def test_types_are_put_in_only_where_they_have_the_same_form() -> None:
         (FULL, bare_named, bare_named),
         (FULL, BULK_BARE, BULK_FULL),
     ):
-        wire = Wire(Capability.QUERY_ATTRIBUTES if bare is bare_named else Capability(0))
+        wire = Wire(Capability.QUERY_ATTRIBUTES if bare is bare_named else 0)
         prepared = wire.prepare(7)
         code = 0xFA if bare is BULK_BARE else 0x17
         wire.client_asks(with_id(0x17, 7, last))
@@ -605,7 +605,7 @@ def test_the_types_of_a_large_execution_are_waited_for() -> None:
 )
 @pytest.mark.parametrize("attributes", [b"", b"\x00\x01"], ids=["plain", "attributes"])
 def test_a_thread_is_killed_by_the_id_that_it_has_now(statement: bytes, sent: bytes, attributes: bytes) -> None:
-    wire = Wire(Capability.QUERY_ATTRIBUTES if attributes else Capability(0))
+    wire = Wire(Capability.QUERY_ATTRIBUTES if attributes else 0)
     wire.threads = {7: 1234}
     asked = ask(PING) + ask(b"\x03" + attributes + statement) + ask(PING)
     assert wire.client_says(asked) == ask(PING) + ask(b"\x03" + attributes + sent) + ask(PING)
@@ -839,7 +839,7 @@ def test_what_goes_out_are_frames_of_the_same_commands_however_the_stream_is_cut
     attributes: bool,  # noqa: FBT001  drawn
 ) -> None:
     def pass_through(sizes: list[int]) -> tuple[bytes, object, list[str]]:
-        wire = Wire(Capability.QUERY_ATTRIBUTES if attributes else Capability(0), limit=200)
+        wire = Wire(Capability.QUERY_ATTRIBUTES if attributes else 0, limit=200)
         wire.threads = {7: 123_456}
         wire.prepare(1, 2, types=TYPES, types_form=ONE, lacks_types=True)
         wire.prepare(2, 1, parameters=0)

@@ -286,12 +286,10 @@ def test_a_second_ssl_request_is_not_a_login() -> None:
 
 
 def test_the_greeting_is_the_servers_but_for_what_is_ours() -> None:
-    offered = Capability(
-        1 << 37 | Capability.COMPRESS | Capability.ZSTD | Capability.PROTOCOL_41 | Capability.MULTI_FACTOR
-    )
+    offered = 1 << 37 | Capability.COMPRESS | Capability.ZSTD | Capability.PROTOCOL_41 | Capability.MULTI_FACTOR
     server = replace(SERVER, capabilities=offered, plugin=auth.NATIVE)
     ours = make_greeting(server, relays=False)
-    assert ours.capabilities == Capability(
+    assert ours.capabilities == (
         1 << 37
         | Capability.PROTOCOL_41
         | Capability.MULTI_FACTOR
@@ -530,9 +528,9 @@ def test_our_request_is_the_clients_but_for_what_is_ours() -> None:
         | 1 << 37,
         schema=b"shop",
     )
-    offers_all = replace(SERVER, capabilities=Capability(2**64 - 1))
+    offers_all = replace(SERVER, capabilities=2**64 - 1)
     ours = upstream_request(client, offers_all)
-    assert ours.capabilities == Capability(
+    assert ours.capabilities == (
         MODERN & ~Capability.LONG_PASSWORD | Capability.CONNECT_WITH_DB | Capability.SESSION_TRACK | 1 << 37
     )
     assert replace(ours, capabilities=client.capabilities) == client
@@ -675,7 +673,7 @@ def test_whatever_a_client_says_it_gets_in_only_with_the_password(
 
 
 def test_capabilities_that_have_no_name_yet_are_handed_on_both_ways() -> None:
-    unnamed = Capability(1 << 1 | 1 << 40)  # FOUND_ROWS, and one of MariaDB's to come
+    unnamed = 1 << 1 | 1 << 40  # FOUND_ROWS, and one of MariaDB's to come
     server = Greeting(b"11.8", 1, bytes(range(1, 21)), Capability.SECURE_CONNECTION | unnamed, 45, 2, auth.NATIVE)
     assert int(make_greeting(server, relays=False).capabilities) & unnamed == unnamed
     client = LoginRequest(unnamed, 0, 45, bytes(19), b"u", b"", None, None, None)

@@ -121,10 +121,10 @@ def test_ssl_request_is_the_beginning_of_the_login_request_with_the_ssl_flag() -
     [
         (Capability.PLUGIN_AUTH_LENENC_DATA | Capability.SECURE_CONNECTION, b"\xfc\x2c\x01" + b"r" * 300),
         (Capability.SECURE_CONNECTION, b"\x03rrr"),
-        (Capability(0), b"rrr\x00"),
+        (0, b"rrr\x00"),
     ],
 )
-def test_auth_response_has_three_forms(flag: Capability, written: bytes) -> None:
+def test_auth_response_has_three_forms(flag: int, written: bytes) -> None:
     login = int(Capability.PROTOCOL_41 | flag).to_bytes(4, "little") + bytes(28) + b"root\x00" + written
     request = LoginRequest.parse(login)
     assert set(request.auth_response) == {ord("r")}
@@ -195,10 +195,10 @@ FULL_CHANGE = Capability.SECURE_CONNECTION | Capability.PLUGIN_AUTH | Capability
         ),
         (b"\x11root\x00\x00\x00", FULL_CHANGE, ChangeUser(b"root", b"", b"", None, None, b"")),
         (b"\x11root\x00\x00\x00\x2d", FULL_CHANGE, ChangeUser(b"root", b"", b"", None, None, b"\x2d")),
-        (b"\x11root\x00AB\x00test\x00", Capability(0), ChangeUser(b"root", b"AB", b"test", None, None, b"")),
+        (b"\x11root\x00AB\x00test\x00", 0, ChangeUser(b"root", b"AB", b"test", None, None, b"")),
     ],
 )
-def test_change_user(payload: bytes, capabilities: Capability, parsed: ChangeUser) -> None:
+def test_change_user(payload: bytes, capabilities: int, parsed: ChangeUser) -> None:
     assert ChangeUser.parse(payload, capabilities) == parsed
     assert parsed.build(capabilities) == payload
 
@@ -289,15 +289,6 @@ def test_what_is_not_a_prepare_ok(payload: bytes) -> None:
         PrepareOk.parse(payload)
 
 
-def test_unknown_capabilities_survive_and_are_not_remembered() -> None:
-    known = len(Capability.__members__)
-    for bit in range(64):
-        flags = Capability((1 << bit) | Capability.COMPRESS)
-        assert flags & ~Capability.COMPRESS == 1 << bit & ~0x20
-        assert Capability(0) | flags == (1 << bit) | 0x20
-    assert len(Capability._value2member_map_) < known + 8
-
-
 # Whatever can be built can be read, and whatever comes is read or refused.
 
 NO_NUL = st.binary(max_size=20).filter(lambda value: b"\0" not in value)
@@ -313,14 +304,14 @@ LENENC = st.integers(0, 2**64 - 1)
 
 @st.composite
 def greetings(draw: st.DrawFn) -> Greeting:
-    capabilities = Capability(draw(CAPABILITIES) | Capability.PLUGIN_AUTH)
+    capabilities = draw(CAPABILITIES) | Capability.PLUGIN_AUTH
     nonce = draw(st.binary(min_size=20, max_size=20).filter(lambda nonce: not nonce.endswith(b"\0")))
     return Greeting(draw(NO_NUL), draw(WORD), nonce, capabilities, draw(BYTE), draw(SHORT), draw(NO_NUL))
 
 
 @st.composite
 def login_requests(draw: st.DrawFn) -> LoginRequest:
-    capabilities = Capability(draw(CAPABILITIES) | Capability.PROTOCOL_41)
+    capabilities = draw(CAPABILITIES) | Capability.PROTOCOL_41
     if capabilities & Capability.PLUGIN_AUTH_LENENC_DATA:
         auth_response = draw(st.binary(max_size=300))
     elif capabilities & Capability.SECURE_CONNECTION:
@@ -341,8 +332,8 @@ def login_requests(draw: st.DrawFn) -> LoginRequest:
 
 
 @st.composite
-def change_users(draw: st.DrawFn) -> tuple[ChangeUser, Capability]:
-    capabilities = Capability(draw(CAPABILITIES))
+def change_users(draw: st.DrawFn) -> tuple[ChangeUser, int]:
+    capabilities = draw(CAPABILITIES)
     auth_response = draw(st.binary(max_size=255) if capabilities & Capability.SECURE_CONNECTION else NO_NUL)
     charset = draw(st.none() | SHORT)
     plugin = rest = None
@@ -374,7 +365,7 @@ def test_login_requests_round_trip(request: LoginRequest) -> None:
 
 
 @given(change_users())
-def test_change_users_round_trip(case: tuple[ChangeUser, Capability]) -> None:
+def test_change_users_round_trip(case: tuple[ChangeUser, int]) -> None:
     request, capabilities = case
     assert ChangeUser.parse(request.build(capabilities), capabilities) == request
 
@@ -405,7 +396,7 @@ PARSERS: list[Parse] = [
     Ok.parse,
     ok_summary,
     PrepareOk.parse,
-    lambda payload: ChangeUser.parse(payload, Capability(0)),
+    lambda payload: ChangeUser.parse(payload, 0),
     lambda payload: ChangeUser.parse(payload, FULL_CHANGE),
 ]
 GOOD = st.one_of(

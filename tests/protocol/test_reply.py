@@ -67,7 +67,7 @@ class Exchange:
     name: str
     command: bytes
     reply: list[bytes]
-    capabilities: Capability = field(default=NONE)
+    capabilities: int = field(default=NONE)
 
 
 EXCHANGES = [
@@ -491,7 +491,7 @@ def large_rows(*sizes: int, full: int) -> list[bytes]:
 
 @pytest.mark.parametrize("capabilities", [NONE, DEPRECATE_EOF], ids=["EOF", "end-OK"])
 @pytest.mark.parametrize("sizes", [[300], [255], [510], [511, 3000], [255, 255]], ids=str)
-def test_rows_of_several_frames(capabilities: Capability, sizes: list[int]) -> None:
+def test_rows_of_several_frames(capabilities: int, sizes: list[int]) -> None:
     with small_frames():
         # They begin with 0xFE, as the values of such rows do, and go on with what would be an ERR elsewhere.
         rows = large_rows(*sizes, full=255)
@@ -509,7 +509,7 @@ def test_rows_of_several_frames(capabilities: Capability, sizes: list[int]) -> N
 
 @pytest.mark.parametrize("capabilities", [NONE, DEPRECATE_EOF], ids=["EOF", "end-OK"])
 @pytest.mark.parametrize("size", [0xFFFFFF, 0xFFFFFF + 5])
-def test_rows_of_16_mib(capabilities: Capability, size: int) -> None:
+def test_rows_of_16_mib(capabilities: int, size: int) -> None:
     wire = Wire(capabilities)
     wire.client_asks(QUERY)
     data = frames(b"\x01", COLUMN, *([] if capabilities else [EOF]))
@@ -647,7 +647,7 @@ def test_a_server_that_speaks_unasked() -> None:
     ],
 )
 def test_status_is_that_of_the_last_packet_with_one(
-    capabilities: Capability, command: bytes, reply: list[bytes], status: int
+    capabilities: int, command: bytes, reply: list[bytes], status: int
 ) -> None:
     wire = Wire(capabilities)
     wire.client_asks(command)
@@ -687,7 +687,7 @@ def test_status_is_that_of_the_last_packet_with_one(
         (PROGRESS, QUERY, [PROGRESS_REPORT, OK], True),
     ],
 )
-def test_row_count_is_zero(capabilities: Capability, command: bytes, reply: list[bytes], *, is_zero: bool) -> None:
+def test_row_count_is_zero(capabilities: int, command: bytes, reply: list[bytes], *, is_zero: bool) -> None:
     wire = Wire(capabilities)
     wire.client_asks(QUERY)
     wire.server_says(frames(OK))
@@ -745,7 +745,7 @@ RERUN_OK = b"\x00\x00\x00\x03\x20\x00\x00"
     ],
 )
 def test_it_looks_as_it_would_have_looked_the_first_time(
-    command: bytes, capabilities: Capability, reply: list[bytes], shown: list[bytes]
+    command: bytes, capabilities: int, reply: list[bytes], shown: list[bytes]
 ) -> None:
     wire = Wire(capabilities)
     wire.tracker.rerun_refusal = REFUSAL

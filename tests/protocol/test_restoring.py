@@ -24,7 +24,7 @@ DEPRECATE_EOF = Capability.DEPRECATE_EOF
 ANSI = ("ANSI", None, None, None)
 
 
-def payloads(memory: SessionMemory, capabilities: Capability = NONE) -> list[bytes]:
+def payloads(memory: SessionMemory, capabilities: int = NONE) -> list[bytes]:
     return [step.payload for step in restore_steps(memory, capabilities)]
 
 
@@ -32,7 +32,7 @@ def prepare_ok(statement_id: int, columns: int = 1, parameters: int = 1, metadat
     return b"\x00" + statement_id.to_bytes(4, "little") + bytes((columns, 0, parameters, 0, 0, 0, 0)) + metadata
 
 
-def take(memory: SessionMemory, replies: bytes, capabilities: Capability = NONE) -> None:
+def take(memory: SessionMemory, replies: bytes, capabilities: int = NONE) -> None:
     take_answers(list(restore_steps(memory, capabilities)), replies, memory, capabilities)
 
 
@@ -165,7 +165,7 @@ def test_roles_come_as_each_server_writes_them(role: str, written: bytes) -> Non
         (False, Capability.MULTI_STATEMENTS, [b"\x1b\x01\x00"]),
     ],
 )
-def test_the_multi_statement_option(capabilities: Capability, steps: list[bytes], *, is_on: bool) -> None:
+def test_the_multi_statement_option(capabilities: int, steps: list[bytes], *, is_on: bool) -> None:
     memory = Wire().memory
     memory.multi_statements = is_on
     assert payloads(memory, capabilities) == steps
@@ -237,7 +237,7 @@ def test_the_ids_of_statements_are_mapped() -> None:
     [(NONE, [COLUMN, EOF, COLUMN, EOF]), (DEPRECATE_EOF, [COLUMN, COLUMN])],
     ids=["EOF", "end-OK"],
 )
-def test_the_answers_behind_a_prepare_are_found(capabilities: Capability, definitions: list[bytes]) -> None:
+def test_the_answers_behind_a_prepare_are_found(capabilities: int, definitions: list[bytes]) -> None:
     memory = Wire().memory
     memory.statements = {1: a_statement(1)}
     memory.last_insert_id = 7

@@ -12,7 +12,7 @@ ROWS = [b"\x0867108864\x0516384", b"\xfb\x00"]
 PARSED: list[Row] = [(b"67108864", b"16384"), (None, b"")]
 
 
-def results(replies: bytes, capabilities: Capability = NONE) -> list[object]:
+def results(replies: bytes, capabilities: int = NONE) -> list[object]:
     return list(parse_results(replies, capabilities))
 
 
@@ -31,7 +31,7 @@ def test_queries_are_written_with_the_attributes_that_were_negotiated() -> None:
         (Capability.OPTIONAL_METADATA | DEPRECATE_EOF, [b"\x02\x00", *ROWS, END_OK]),
     ],
 )
-def test_a_result_set(capabilities: Capability, reply: list[bytes]) -> None:
+def test_a_result_set(capabilities: int, reply: list[bytes]) -> None:
     has_definitions = COLUMN in reply
     assert results(frames(*reply), capabilities) == [ResultSet([253, 253] if has_definitions else [], PARSED)]
 
@@ -91,7 +91,7 @@ PAYLOADS = st.sampled_from([OK, EOF, END_OK, ERR, COLUMN, b"\x01", b"\x02", b"\x
     | st.binary(max_size=40),
     st.sampled_from([NONE, DEPRECATE_EOF, Capability.OPTIONAL_METADATA]),
 )
-def test_any_replies_are_read_or_refused(replies: bytes, capabilities: Capability) -> None:
+def test_any_replies_are_read_or_refused(replies: bytes, capabilities: int) -> None:
     try:
         read = results(replies, capabilities)
     except MalformedPacket:
@@ -103,7 +103,7 @@ VALUES = st.none() | st.binary(max_size=300)
 
 
 @given(st.lists(st.tuples(VALUES, VALUES), max_size=5), st.sampled_from([NONE, DEPRECATE_EOF]))
-def test_rows_round_trip(rows: list[tuple[bytes | None, bytes | None]], capabilities: Capability) -> None:
+def test_rows_round_trip(rows: list[tuple[bytes | None, bytes | None]], capabilities: int) -> None:
     def written(value: bytes | None) -> bytes:
         if value is None:
             return b"\xfb"

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from protocol.constants import Capability
 from protocol.errors import ProtocolError
 from protocol.notes import Executing
 from protocol.plain import is_plain
@@ -24,7 +23,7 @@ from protocol.riding import Rider  # noqa: E402
 class RidingWire(Wire):
     """A wire on which the walker does whatever it can, and changes places with its twins at every piece."""
 
-    def __init__(self, capabilities: Capability = NONE, **options: Any) -> None:
+    def __init__(self, capabilities: int = NONE, **options: Any) -> None:
         super().__init__(capabilities, **options)
         self.walker = walker_module.Walker()
         self.rider = Rider(self.walker, self.reader, self.tracker, self.memory, capabilities)
@@ -69,7 +68,7 @@ def compare(conversation: Conversation, sizes: list[int]) -> RidingWire:
     expected = plain_python.play(conversation, sizes)
     wires: list[RidingWire] = []
 
-    def riding(capabilities: Capability, **options: Any) -> RidingWire:
+    def riding(capabilities: int, **options: Any) -> RidingWire:
         wires.append(RidingWire(capabilities, **options))
         return wires[-1]
 

@@ -8,14 +8,14 @@ import pytest
 
 from protocol import command, framing, reply
 from protocol.command import HELD_BEGINNING, CommandReader, Decision, Verdict
-from protocol.constants import HEADER_LENGTH, Capability
+from protocol.constants import HEADER_LENGTH
 from protocol.errors import OutOfSync
 from protocol.memory import SessionMemory
 from protocol.prepared import PreparedStatement
 from protocol.reply import ReplyTracker, Stage
 from protocol.statement import classify
 
-NONE = Capability(0)
+NONE = 0
 
 #: Lengths of frames that are continued, where the protocol is scaled down and where it is not.
 _FULL_FRAMES = (0xFF, 0xFFFFFF)
@@ -113,7 +113,7 @@ class Wire:
 
     def __init__(
         self,
-        capabilities: Capability = NONE,
+        capabilities: int = NONE,
         *,
         limit: int = 1 << 24,
         client_listens: bool = False,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import Keepalive
-from protocol.constants import Capability, CommandCode
+from protocol.constants import CommandCode
 from protocol.memory import SessionMemory
 from protocol.reply import Expected, ReplyKind, ReplyTracker
 from proxy.keepalive import KeepaliveClock, probe_command
@@ -53,9 +53,7 @@ def test_check_before_use(silence: float, *, must: bool) -> None:
     ],
 )
 def test_the_probe_leaves_row_count_alone(reply: bytes, probe: CommandCode) -> None:
-    tracker = ReplyTracker(
-        Capability(0), SessionMemory(client_listens=False, multi_statements=False, keeps_definitions=False)
-    )
+    tracker = ReplyTracker(0, SessionMemory(client_listens=False, multi_statements=False, keeps_definitions=False))
     assert probe_command(tracker) is CommandCode.PING
     tracker.expect(Expected(CommandCode.QUERY, ReplyKind.RESULTS, 1))
     tracker.take(reply)

@@ -13,7 +13,7 @@ from protocol.handshake import Greeting
 from protocol.packets import Ok
 
 #: What a MySQL 8 offers, without TLS.
-CAPABILITIES = Capability(0x1FFF7FF & ~Capability.SSL & ~Capability.COMPRESS & ~Capability.DEPRECATE_EOF)
+CAPABILITIES = 0x1FFF7FF & ~Capability.SSL & ~Capability.COMPRESS & ~Capability.DEPRECATE_EOF
 OK = Ok(0, 0, 0, 2, 0, b"", b"").build()
 EOF = b"\xfe\x00\x00\x02\x00"
 
