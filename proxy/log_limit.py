@@ -19,10 +19,7 @@ class _Bucket:
 
 
 class LogLimit:
-    """A processor for structlog that drops messages of a name of which there are too many.
-
-    Those of level debug are never dropped: who asks for them wants all of them.
-    """
+    """A processor for structlog that drops messages of a name of which there are too many."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """``clock`` gives the time in seconds, from any beginning."""
@@ -33,10 +30,10 @@ class LogLimit:
     def __repr__(self) -> str:
         return f"<LogLimit with {self._left_out.total()} messages left out>"
 
-    def __call__(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Let a message pass, or raise ``structlog.DropEvent``."""
         name = str(event["event"])
-        if method == "debug" or self._takes(name):
+        if self._takes(name):
             return event
         self._left_out[name] += 1
         raise structlog.DropEvent

@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from config import Log, LogFormat
+from config import Log, LogFormat, LogLevel
 from proxy.log_limit import LogLimit
 
 #: One for the whole process, as the log is.
@@ -40,7 +40,7 @@ def configure(log: Log) -> None:
     # In place, because all loggers that there are already have this list.
     _PROCESSORS[:] = [
         partial(_drop_below, _LEVELS[log.level.upper()]),
-        _limit,
+        *([] if log.level is LogLevel.DEBUG else [_limit]),  # who asks for everything gets it
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
