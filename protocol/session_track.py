@@ -51,9 +51,6 @@ _TRANSACTION_VARIABLE = "session_track_transaction_info"
 #: the client's values again.
 REPORT_VARIABLES = (_LIST_VARIABLE, _SCHEMA_VARIABLE, _CHANGE_VARIABLE, _TRANSACTION_VARIABLE)
 
-#: What a session reports by the server's own configuration: the values of the variables above.
-OWN_REPORTS_STATEMENT = "SELECT " + ", ".join(f"@@SESSION.{name}" for name in REPORT_VARIABLES)
-
 _LAST_INSERT_ID = "last_insert_id"
 _TRANSACTION_KINDS = frozenset({SessionTrack.TRANSACTION_CHARACTERISTICS, SessionTrack.TRANSACTION_STATE})
 #: Servers say ON, clients also something else.
@@ -86,10 +83,10 @@ def watch_statement(names: tuple[str, ...]) -> bytes:
 
     The list is explicit: with ``*``, MySQL reports ``statement_id`` with every statement.
     """
-    watched = ",".join(sorted({name.lower() for name in names} - _UNWATCHED))
+    watched = ",".join(sorted(set(names) - _UNWATCHED))
     statement = (
-        f"SET SESSION session_track_system_variables = '{watched}', session_track_schema = ON, "
-        "session_track_state_change = ON, session_track_transaction_info = 'CHARACTERISTICS'"
+        "SET SESSION session_track_schema = ON, session_track_state_change = ON, "
+        f"session_track_transaction_info = 'CHARACTERISTICS', session_track_system_variables = '{watched}'"
     )
     return statement.encode()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 from structlog.stdlib import BoundLogger
@@ -10,29 +11,22 @@ from protocol.errors import MalformedPacket, ServerError
 from protocol.holds import Hold, HoldKind
 from protocol.memory import SessionMemory
 from protocol.resultset import ResultSet, Row
-from protocol.session_track import (
-    OWN_REPORTS_STATEMENT,
-    REPORT_VARIABLES,
-    is_mariadb,
-    names_statements,
-    watch_statement,
-)
+from protocol.session_track import REPORT_VARIABLES, is_mariadb, names_statements, watch_statement
+from proxy.known_answers import Answers
 
-_LIMITS_STATEMENT = (
-    "SELECT @@max_allowed_packet, @@net_buffer_length, @@wait_timeout, @@net_read_timeout, @@net_write_timeout"
-)
+_LIMIT_VARIABLES = ("max_allowed_packet", "net_buffer_length", "wait_timeout", "net_read_timeout", "net_write_timeout")
 #: FOUND_ROWS() of a new session is 0; the statements above make it 1.
 _FORGET_FOUND_ROWS_STATEMENT = "SELECT 1 FROM DUAL WHERE FALSE"
 
 #: Without its reports, the guard does not know what the session is.
 _UNWATCHED = Hold(HoldKind.UNSETTLED, "whatever the server does not report")
 
-#: Names of the variables that servers of a version report, by the version: the same for all sessions.
+#: Names of the variables that servers of a version report, in lower case, by the version: the same for all sessions.
 WatchLists = dict[bytes, tuple[str, ...]]
 
 
 #: Runs statements of the guard's own and gives what each of them brings; raises LinkLost.
-Ask: TypeAlias = Callable[[Sequence[str | bytes]], Awaitable[list[ResultSet | ServerError]]]
+Ask: TypeAlias = Callable[[Sequence[str | bytes]], Awaitable[Answers]]
 
 
 @dataclass(frozen=True)
@@ -79,38 +73,25 @@ class Introduction:
         names = await self._names()
         tracked.own_watch = watch_statement(names)
         isolation = "tx_isolation" if is_mariadb(self._version) else "transaction_isolation"
-        limits, own, level, _, watched = await self._ask(
-            (
-                _LIMITS_STATEMENT,
-                OWN_REPORTS_STATEMENT,
-                f"SELECT @@SESSION.{isolation}",
-                _FORGET_FOUND_ROWS_STATEMENT,
-                tracked.own_watch,
-            )
+        asked = _asked_of(names, isolation)
+        answer, _, watched = await self._ask(
+            (_values_statement(asked), _FORGET_FOUND_ROWS_STATEMENT, tracked.own_watch)
         )
+        values = dict(zip(asked, _texts(answer), strict=False))
         tracked.variables = changed
-        tracked.begin_link(dict(zip(REPORT_VARIABLES, _texts(own), strict=False)))
-        self._memory.isolation = "".join(_texts(level))
+        tracked.begin_link({name: values[name] for name in REPORT_VARIABLES if name in values})
+        self._memory.isolation = values.get(isolation, "")
         if not names or isinstance(watched, ServerError):
             self._log.warning("server does not report session state", reason=str(watched))
             self._memory.hold(_UNWATCHED)
-        if isinstance(limits, ServerError):
-            self._log.warning("limits unknown", reason=str(limits), assumed_bytes=UNKNOWN_LIMITS.packet)
+        if isinstance(answer, ServerError):
+            self._log.warning("limits unknown", reason=str(answer), assumed_bytes=UNKNOWN_LIMITS.packet)
             return UNKNOWN_LIMITS
-        values = _texts(limits)
-        if len(values) != 5 or not all(map(str.isdecimal, values)):
+        limits = [values.get(name, "") for name in _LIMIT_VARIABLES]
+        if not all(map(str.isdecimal, limits)):
             raise MalformedPacket("the server does not give its limits as numbers")
-        largest, buffer, *timeouts = map(int, values)
+        largest, buffer, *timeouts = map(int, limits)
         return Limits(max(largest, buffer), *timeouts)
-
-    async def watch(self) -> None:
-        """Have the server report again what a client has told it not to. Raises LinkLost."""
-        tracked = self._memory.tracked
-        changed = dict(tracked.variables)
-        (watched,) = await self._ask((tracked.own_watch,))
-        tracked.watches_again(changed)
-        if isinstance(watched, ServerError):
-            self._memory.hold(_UNWATCHED)
 
     async def _names(self) -> tuple[str, ...]:
         """Give the names of the variables that can be reported."""
@@ -118,9 +99,29 @@ class Introduction:
             for statement in names_statements(self._version):
                 (answer,) = await self._ask((statement,))
                 if isinstance(answer, ResultSet) and answer.rows:
-                    self._watch_lists[self._version] = tuple(_text(row[0]) for row in answer.rows)
+                    self._watch_lists[self._version] = tuple(_text(row[0]).lower() for row in answer.rows)
                     break
         return self._watch_lists.get(self._version, ())
+
+
+async def watch_again(ask: Ask, memory: SessionMemory) -> None:
+    """Have the server report again what a client has told it not to. Raises LinkLost."""
+    tracked = memory.tracked
+    changed = dict(tracked.variables)
+    (watched,) = await ask((tracked.own_watch,))
+    tracked.watches_again(changed)
+    if isinstance(watched, ServerError):
+        memory.hold(_UNWATCHED)
+
+
+@lru_cache(maxsize=8)
+def _asked_of(names: tuple[str, ...], isolation: str) -> tuple[str, ...]:
+    """Choose the variables to ask for: the limits, and of the others those that a server with these ``names`` has."""
+    return (*_LIMIT_VARIABLES, *(name for name in (*REPORT_VARIABLES, isolation) if name in names))
+
+
+def _values_statement(names: Sequence[str]) -> str:
+    return "SELECT " + ", ".join(f"@@SESSION.{name}" for name in names)
 
 
 def _texts(answer: ResultSet | ServerError) -> list[str]:

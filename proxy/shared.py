@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from config import Config
 from proxy.contact import Contact
 from proxy.introduction import WatchLists
+from proxy.known_answers import KnownAnswers
 from proxy.passwords import PasswordBook
 from proxy.reconnect import Reconnector
 from proxy.spool import SpoolSpace
@@ -26,6 +27,7 @@ class Shared:
     tally: Tally = field(default_factory=Tally)
     threads: Threads = field(default_factory=Threads)
     watch_lists: WatchLists = field(default_factory=dict)
+    known_answers: KnownAnswers = field(default_factory=KnownAnswers)
 
     def adopt(self, config: Config, upstream_tls: UpstreamTls) -> None:
         """Go by another configuration from now on. Learned passwords stay, unless ``auth`` has changed."""

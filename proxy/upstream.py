@@ -19,12 +19,13 @@ from protocol.notes import Explained
 from protocol.packets import Ok
 from protocol.prepared import PreparedStatement
 from protocol.reply import ReplyTracker, Stage
-from protocol.resultset import ResultSet, build_query, parse_results
+from protocol.resultset import build_query, parse_results
 from proxy.dialogue import Conversation
 from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
 from proxy.identity import Identity
-from proxy.introduction import UNKNOWN_LIMITS, Introduction, Limits
+from proxy.introduction import UNKNOWN_LIMITS, Introduction, Limits, watch_again
 from proxy.keepalive import KeepaliveClock, in_transaction, probe_command
+from proxy.known_answers import Answers, Known
 from proxy.link import Link
 from proxy.shared import Shared
 from proxy.traffic import Traffic
@@ -45,6 +46,9 @@ _ROUTER = b"-router"
 
 #: What ROW_COUNT() can be made to be again.
 _RESTORABLE_ROW_COUNTS = (0, -1)
+
+#: With this packet, sessions end in good order.
+GOODBYE = build_packet(bytes((CommandCode.QUIT,)), 0)
 
 
 class Upstream:
@@ -288,18 +292,21 @@ class Upstream:
                 for code, _ in batch:
                     self.reader.expect_reply(code, note=Explained())
                 await self.link.send(b"".join(packet for _, packet in batch))
-                replies += await self._all_replies()
+                replies += (await self._all_replies())[1]
         finally:
             self.tracker.abandon()  # Where something is still owed, it is not the client who waits for it.
         return replies
 
-    async def _all_replies(self) -> bytes:
-        replies = b""
+    async def _all_replies(self) -> tuple[bytes, bytes]:
+        """Return all that the server owes: as it has come, and as it would be shown to a client."""
+        came = shown = b""
         while True:
-            replies += self.take_replies()
+            inbox = self.link.inbox
+            shown += self.take_replies()
+            came += inbox[: len(inbox) - len(self.link.inbox)]
             if self.tracker.idle:
-                return replies
-            if self.tracker.stage is Stage.LOCAL_INFILE or len(replies) > _REPLY_BYTES:
+                return came, shown
+            if self.tracker.stage is Stage.LOCAL_INFILE or len(came) > _REPLY_BYTES:
                 raise self.broken("its answer has nothing to do with the question")
             if not self.has_ended:
                 await self.link.must_receive()
@@ -383,7 +390,7 @@ class Upstream:
         if self.has_link and self.at_rest:
             with trio.move_on_after(1):
                 try:
-                    await self.link.send(_bare(CommandCode.QUIT))
+                    await self.link.send(GOODBYE)
                 except LinkLost as lost:
                     self.log.debug("upstream was gone at quit", reason=str(lost))
         self.close()
@@ -430,8 +437,9 @@ class Upstream:
         self.reader = CommandReader(
             self.tracker, self.memory, self.capabilities, UNKNOWN_LIMITS.packet, self._threads.current
         )
+        introduction = Introduction(self._ask_as_ever, self.memory, self.greeting.version, self._watch_lists, self.log)
         try:
-            limits = self.limits = await self._introduction().introduce()
+            limits = self.limits = await introduction.introduce()
         except MalformedPacket as error:
             raise self.broken(error) from error
         self.tracker.status = ok.status
@@ -443,15 +451,41 @@ class Upstream:
 
     async def watch(self) -> None:
         """Have the server report again what a client has told it not to. Raises LinkLost."""
-        await self._introduction().watch()
+        await watch_again(self.ask, self.memory)
 
-    def _introduction(self) -> Introduction:
-        return Introduction(self.ask, self.memory, self.greeting.version, self._watch_lists, self.log)
-
-    async def ask(self, statements: Sequence[str | bytes]) -> list[ResultSet | ServerError]:
+    async def ask(self, statements: Sequence[str | bytes]) -> Answers:
         """Run statements of the guard's own; give what each of them brings. Raises LinkLost."""
         packets = ((CommandCode.QUERY, build_query(statement, self.capabilities)) for statement in statements)
-        replies = await self.exchange(*packets)
+        return self._read(await self.exchange(*packets))
+
+    async def _ask_as_ever(self, statements: Sequence[str | bytes]) -> Answers:
+        """Do what :meth:`ask` does, faster where the same bytes have come back on another link; for new links only."""
+        if _ROUTER in self.greeting.version:
+            return await self.ask(statements)
+        link = self.link
+        questions = b"".join(build_query(statement, self.capabilities) for statement in statements)
+        self.asked_at = trio.current_time()
+        await link.send(questions)
+        known = self._shared.known_answers.find(self.capabilities, questions)
+        while known is not None and known.may_be(link.inbox):
+            await link.must_receive()
+        if known is not None and known.replies == link.inbox:
+            link.take(len(link.inbox))
+            return known.answers
+        schema = self.memory.tracked.schema
+        for _ in statements:
+            self.reader.expect_reply(CommandCode.QUERY, note=Explained())
+        try:
+            replies, _ = await self._all_replies()
+        finally:
+            self.tracker.abandon()
+        answers = self._read(replies)
+        if self.memory.tracked.schema == schema:  # else they have said something of this session only
+            self._shared.known_answers.remember(self.capabilities, questions, Known(replies, answers))
+        return answers
+
+    def _read(self, replies: bytes) -> Answers:
+        """Read the replies to statements of the guard's own. Raises LinkLost."""
         try:
             return list(parse_results(replies, self.capabilities))
         except MalformedPacket as error:

@@ -1,6 +1,7 @@
 """A server that follows a script, for what no real server does on demand: nonsense, silence, half a packet."""
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -22,12 +23,18 @@ COLUMN = b"\x03def\x00\x00\x00\x01c\x00\x0c\x3f\x00\x14\x00\x00\x00\x08\x81\x00\
 TIMEOUT_SECONDS = 20.0
 
 _OK_PACKET = build_packet(OK, 1)
-#: What a guard asks of a new session, by how the statement begins, and the one row of the answer.
-_OWN_QUESTIONS: dict[bytes, tuple[bytes, ...]] = {
-    b"SELECT @@max_allowed_packet": (b"67108864", b"16384", b"28800", b"30", b"60"),
-    b"SELECT variable_name": (b"wait_timeout",),
-    b"SELECT @@SESSION.session_track": (b"autocommit", b"1", b"0", b"OFF"),
-    b"SELECT @@SESSION.transaction_isolation": (b"REPEATABLE-READ",),
+#: What a guard asks for on a new link.
+_VARIABLES = {
+    b"max_allowed_packet": b"67108864",
+    b"net_buffer_length": b"16384",
+    b"wait_timeout": b"28800",
+    b"net_read_timeout": b"30",
+    b"net_write_timeout": b"60",
+    b"session_track_system_variables": b"autocommit",
+    b"session_track_schema": b"1",
+    b"session_track_state_change": b"0",
+    b"session_track_transaction_info": b"OFF",
+    b"transaction_isolation": b"REPEATABLE-READ",
 }
 
 
@@ -38,11 +45,16 @@ def answer_own_question(command: bytes) -> bytes | None:
         return _OK_PACKET
     if statement.startswith(b"SELECT 1 FROM DUAL"):
         return packets(b"\x01", COLUMN, EOF, EOF)
-    for question, row in _OWN_QUESTIONS.items():
-        if statement.startswith(question):
-            values = b"".join(bytes((len(value),)) + value for value in row)
-            return packets(bytes((len(row),)), *[COLUMN] * len(row), EOF, values, EOF)
+    if statement.startswith(b"SELECT variable_name"):
+        return packets(b"\x01", COLUMN, EOF, *map(_value, _VARIABLES), EOF)
+    if statement.startswith(b"SELECT @@SESSION.max_allowed_packet"):
+        row = [_VARIABLES[name] for name in re.findall(rb"@@SESSION\.(\w+)", statement)]
+        return packets(bytes((len(row),)), *[COLUMN] * len(row), EOF, b"".join(map(_value, row)), EOF)
     return None
+
+
+def _value(value: bytes) -> bytes:
+    return bytes((len(value),)) + value
 
 
 def packets(*payloads: bytes) -> bytes:
