@@ -1,6 +1,7 @@
 """The guard as a process: puts the parts together, listens, reads its configuration again, and stops in good order."""
 
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import structlog
@@ -67,9 +68,7 @@ class _Guard:
         self._reception = Reception(shared, relays.make)
         self.entrance = Entrance(self._reception)
 
-    async def run(
-        self, arrangement: Arrangement, admin: Sequence[trio.SocketListener], signals: AsyncIterator[int]
-    ) -> None:
+    async def run(self, arrangement: Arrangement, admin: Sequence[socket.socket], signals: AsyncIterator[int]) -> None:
         async with self._relays.running(), trio.open_nursery() as watch:
             watch.start_soon(service_manager.keep_watchdog_quiet)
             watch.start_soon(beat, self._shared.tally, self._relays.take_lag)

@@ -78,7 +78,8 @@ class Conversation:
         while len(link.inbox) < HEADER_LENGTH:
             await link.must_receive(HEADER_LENGTH - len(link.inbox))
         while (packet := first_packet(link.inbox, self.sequence_id, LOGIN_PACKET_BYTES)) is None:
-            await link.must_receive(HEADER_LENGTH + int.from_bytes(link.inbox[:3], "little") - len(link.inbox))
+            rest = HEADER_LENGTH + int.from_bytes(link.inbox[:3], "little") - len(link.inbox)
+            await link.must_receive(rest, is_there=True)
         link.take(packet.length)
         self.sequence_id = packet.next_sequence_id
         return packet.payload

@@ -3,6 +3,7 @@
 A change is prepared first, which can fail and changes nothing, and then made, which cannot fail.
 """
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,10 @@ from config import Address, Config, UnixAddress
 from proxy.listener import Reception, open_listeners, written
 from proxy.tls import ClientTls
 
+#: So many clients are let in before others have their turn.
+_IN_A_ROW = 16
+_PAUSE_SECONDS = 0.1
+
 log = structlog.stdlib.get_logger()
 
 
@@ -23,24 +28,38 @@ class Door:
 
     address: Address
     tls: ClientTls
-    listeners: Sequence[trio.SocketListener]
+    listeners: Sequence[socket.socket]
     #: Is open as long as this is not cancelled, which closes the listeners.
     is_open: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     async def accept(self, reception: Reception, sessions: trio.Nursery) -> None:
         """Let clients in until the door is shut; their sessions run on."""
-
-        async def receive(stream: trio.SocketStream) -> None:
-            await reception.receive(self.tls, stream)
-
         with self.is_open:
-            await trio.serve_listeners(receive, list(self.listeners), handler_nursery=sessions)
+            async with trio.open_nursery() as nursery:
+                for listener in self.listeners:
+                    nursery.start_soon(self._accept_at, listener, reception, sessions)
+
+    async def _accept_at(self, listener: socket.socket, reception: Reception, sessions: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            for _ in range(_IN_A_ROW):
+                try:
+                    sock, _ = listener.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    # Most often there are no file descriptors left, which only time can mend.
+                    log.warning("cannot accept", address=str(self.address), reason=error.strerror)
+                    await trio.sleep(_PAUSE_SECONDS)
+                    break
+                sessions.start_soon(reception.receive, self.tls, sock)
 
     def shut(self) -> None:
         """Let no more clients in, and leave no socket behind."""
         self.is_open.cancel()
         for listener in self.listeners:
-            listener.socket.close()
+            trio.lowlevel.notify_closing(listener)
+            listener.close()
         if isinstance(self.address, UnixAddress):
             Path(self.address.path).unlink(missing_ok=True)
 
@@ -53,7 +72,7 @@ class Arrangement:
     opened: Sequence[Door]
 
     @property
-    def listeners(self) -> list[trio.SocketListener]:
+    def listeners(self) -> list[socket.socket]:
         """All that clients may come in by."""
         return [listener for door, _ in self.doors for listener in door.listeners]
 

@@ -130,13 +130,15 @@ class Link:
             raise self._failure
         return self._sock
 
-    async def receive(self, at_most: int = RECEIVE_BYTES) -> bool:
+    async def receive(self, at_most: int = RECEIVE_BYTES, *, is_there: bool = False) -> bool:
         """Add what arrives, up to ``at_most`` bytes, to the inbox; False means that the peer has ended its side.
+
+        Where it ``is_there`` already, as the rest of a short packet most often is, that costs no turn of the scheduler.
 
         Raises:
             LinkLost: the link broke.
         """
-        if self._failure is None and (self._tls is None or not self._tls.pending()):
+        if not is_there and self._failure is None and (self._tls is None or not self._tls.pending()):
             await wait_readable(self._fd)
         while True:
             try:
@@ -161,9 +163,9 @@ class Link:
         self.heard_at = trio.current_time()
         return True
 
-    async def must_receive(self, at_most: int = RECEIVE_BYTES) -> None:
+    async def must_receive(self, at_most: int = RECEIVE_BYTES, *, is_there: bool = False) -> None:
         """Add what arrives to the inbox, as :meth:`receive`. Raises LinkLost where nothing will arrive any more."""
-        if not await self.receive(at_most):
+        if not await self.receive(at_most, is_there=is_there):
             raise LinkLost(self, "closed by the peer", LinkEnd.CLOSED)
 
     async def send(self, data: bytes) -> None:

@@ -25,8 +25,8 @@ _BACKLOG = 1024
 log = structlog.stdlib.get_logger()
 
 
-async def open_listeners(address: Address) -> Sequence[trio.SocketListener]:
-    """Bind an address; a host name with several addresses gives several listeners.
+async def open_listeners(address: Address) -> Sequence[socket.socket]:
+    """Bind an address; a host name with several addresses gives several listeners, which never block.
 
     Raises:
         StartError: it cannot be bound.
@@ -34,15 +34,23 @@ async def open_listeners(address: Address) -> Sequence[trio.SocketListener]:
     try:
         if isinstance(address, UnixAddress):
             return [_open_unix_listener(Path(address.path))]
-        return await trio.open_tcp_listeners(address.port, host=address.host, backlog=_BACKLOG)
+        opened = await trio.open_tcp_listeners(address.port, host=address.host, backlog=_BACKLOG)
     except OSError as error:
         raise StartError(f"cannot listen on {address}: {(error.strerror or str(error)).lower()}") from error
+    return [_without_trio(listener.socket) for listener in opened]
 
 
-def _open_unix_listener(path: Path) -> trio.SocketListener:
+def _without_trio(sock: trio.socket.SocketType) -> socket.socket:
+    plain = socket.socket(fileno=sock.detach())
+    plain.setblocking(False)
+    return plain
+
+
+def _open_unix_listener(path: Path) -> socket.socket:
     if _is_stale(path):
         path.unlink()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
     try:
         sock.bind(str(path))
         # Everybody on the machine may knock, as at the server's own socket; the login decides who gets in.
@@ -51,7 +59,7 @@ def _open_unix_listener(path: Path) -> trio.SocketListener:
     except OSError:
         sock.close()
         raise
-    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    return sock
 
 
 def _is_stale(path: Path) -> bool:
@@ -66,9 +74,9 @@ def _is_stale(path: Path) -> bool:
     return False
 
 
-def written(listener: trio.SocketListener) -> str:
+def written(listener: socket.socket) -> str:
     """Write the address that was bound."""
-    name = listener.socket.getsockname()
+    name = listener.getsockname()
     if isinstance(name, str):
         return f"unix:{name}"
     host, port, *_ = name
@@ -98,14 +106,14 @@ class Reception:
         """No client is taken any more."""
         return self._draining
 
-    async def receive(self, tls: ClientTls, stream: trio.SocketStream) -> None:
+    async def receive(self, tls: ClientTls, sock: socket.socket) -> None:
         """Serve one client from its first byte to its last."""
         session_id = next(self._ids)
 
         def make_spool() -> Spool:
             return Spool(self._shared.spool_space, log.bind(session=session_id))
 
-        client = Link(socket.socket(fileno=stream.socket.detach()), make_spool)
+        client = Link(sock, make_spool)
         limit = self._shared.config.limits.sessions
         if len(self._sessions) >= limit:
             log.warning("too many sessions", limit=limit, client=client.peer)

@@ -14,11 +14,12 @@ from typing import Protocol, TypeAlias
 import trio
 
 from protocol.command import Decision, Verdict
+from protocol.constants import CommandCode
 from protocol.errors import ProtocolError
 from protocol.reply import Stage
 from proxy.errors import LinkLost
 from proxy.link import Link
-from proxy.upstream import Upstream
+from proxy.upstream import GOODBYE, Upstream
 
 #: Stages in which the server says nothing more before the client does.
 _ENDED_BY_CLIENT = (Stage.TUNNEL_MOUTH, Stage.TUNNEL, Stage.LOCAL_INFILE)
@@ -138,6 +139,9 @@ class TrioRelay:
             now = trio.current_time()
             deadline = now + self._upstream.clock.interval
             if self._upstream.at_rest:
+                if self._client.inbox == GOODBYE and not self._client.has_unsent:
+                    # It would be found without this, but with more ado, and hardly a session ends without it.
+                    return DecisionDue(Decision(Verdict.QUIT, CommandCode.QUIT))
                 if self._is_drained():
                     return DrainDue()
                 settling = self._upstream.next_settling()

@@ -1,18 +1,18 @@
 """What ``stillhere run`` says first to somebody who has started it by hand."""
 
+import socket
 import sys
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from trio import SocketListener
 
 from config import Config, LogFormat
 from proxy.listener import written
 
 
-def welcome(config: Config, doors: Sequence[SocketListener], admin: Sequence[SocketListener]) -> None:
+def welcome(config: Config, doors: Sequence[socket.socket], admin: Sequence[socket.socket]) -> None:
     """Say where the guard listens, what it protects and what to do next; nothing where nobody would read it."""
     if config.log.format is not LogFormat.CONSOLE or not sys.stderr.isatty():
         return

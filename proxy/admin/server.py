@@ -1,10 +1,10 @@
 """Serving the admin pages. Nothing that goes wrong here may reach the sessions."""
 
+import socket
 from collections.abc import Sequence
 from typing import Any
 
 import structlog
-import trio
 
 from config import Admin
 from proxy.admin.gate import Gate, is_loopback
@@ -15,7 +15,7 @@ from proxy.shared import Shared
 log = structlog.stdlib.get_logger()
 
 
-async def open_admin(admin: Admin) -> Sequence[trio.SocketListener]:
+async def open_admin(admin: Admin) -> Sequence[socket.socket]:
     """Bind the address of the admin pages; none if there are to be none, or if the default is taken.
 
     Raises:
@@ -40,7 +40,7 @@ async def open_admin(admin: Admin) -> Sequence[trio.SocketListener]:
     return listeners
 
 
-async def serve_admin(listeners: Sequence[trio.SocketListener], shared: Shared, reception: Reception) -> None:
+async def serve_admin(listeners: Sequence[socket.socket], shared: Shared, reception: Reception) -> None:
     """Serve the pages until cancelled; takes over the listeners."""
     # Here, because they take ten megabytes, for which a guard without pages has no use.
     from hypercorn.config import Config as HypercornConfig  # noqa: PLC0415
@@ -54,7 +54,7 @@ async def serve_admin(listeners: Sequence[trio.SocketListener], shared: Shared, 
     # Any: what starlette and hypercorn call an ASGI application is the same, but for its types.
     gate: Any = Gate(Pages(shared, reception).application(), token, only_loopback=only_loopback)
     settings = HypercornConfig()
-    settings.bind = [f"fd://{listener.socket.detach()}" for listener in listeners]
+    settings.bind = [f"fd://{listener.detach()}" for listener in listeners]
     settings.errorlog = None
     settings.include_server_header = False
     try:
