@@ -7,6 +7,6 @@ from setuptools import Extension, setup
 
 MODULES = [Extension("protocol.walker", ["protocol/walker.pyx"], optional=True)]
 if sys.platform.startswith("linux"):
-    MODULES.append(Extension("proxy.pump", ["proxy/pump.pyx"], optional=True))
+    MODULES.extend(Extension(f"proxy.{name}", [f"proxy/{name}.pyx"], optional=True) for name in ("lane", "pump"))
 
 setup(ext_modules=cythonize(MODULES))

@@ -1,31 +1,25 @@
 """Measure how many clients can connect, ask for one thing and quit in a second, at each proxy and without one."""
 
-import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import click
 
+from bench import contest
+from bench.contest import compete
 from bench.cpu import cpu_seconds
-from bench.load import LoadError
-from bench.place import stage
-from bench.report import machine_facts, save, table
-from bench.targets import DIRECT, STARTERS, Target, direct, rotated, start
-from bench.visits import VisitError, Visitors
-from tests.servers import ServerError
+from bench.report import table
+from bench.targets import DIRECT, Target, rotated
+from bench.visits import Visitors
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run against one target in one round; `cpu_us` is the target's own CPU time per visit, if known."""
+class Run(contest.Run):
+    """One run of visits; `cpu_us` is the target's own CPU time per visit, if known."""
 
-    target: str
-    round: int
     visits_per_second: float
     p50_us: float
     p99_us: float
@@ -33,7 +27,7 @@ class Run:
 
 
 def measure(targets: Sequence[Target], rounds: int, seconds: float, threads: int) -> Iterator[Run]:
-    """Run all; those of round -1 are to warm up, and short."""
+    """Run all; those to warm up are short."""
     for number in range(-1, rounds):
         for target in rotated(targets, number):
             yield _run(target, number, seconds if number >= 0 else 0.3, threads)
@@ -75,28 +69,13 @@ def results_table(runs: Sequence[Run]) -> str:
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers there.")
 def main(rounds: int, seconds: float, threads: int, json_file: Path | None) -> None:
     """Measure visits: connect, one query, quit."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
-    absent: dict[str, str] = {}
-    runs: list[Run] = []
-    with ExitStack() as stack:
-        try:
-            server = stack.enter_context(stage())
-            targets = [direct(server), *start(stack, STARTERS, server.port, absent)]
-            for run in measure(targets, rounds, seconds, threads):
-                name = "warm-up" if run.round < 0 else f"round {run.round + 1}/{rounds}"
-                click.echo(f"{name}: {run.target}: {run.visits_per_second:,.0f} visits/s", err=True)
-                if run.round >= 0:
-                    runs.append(run)
-        except (LoadError, ServerError, VisitError) as error:
-            raise click.ClickException(str(error)) from None
-    print(results_table(runs))
-    if json_file is not None:
-        facts = machine_facts() | {target.name: target.version for target in targets}
-        facts["runs"] = f"{rounds} rounds of {seconds:g} s, {threads} clients of mysqlclient in threads, no TLS"
-        save(
-            json_file,
-            {"facts": facts, "absent": absent, "table": results_table(runs), "runs": [asdict(run) for run in runs]},
-        )
+    compete(
+        lambda targets: measure(targets, rounds, seconds, threads),
+        lambda run: f"{run.visits_per_second:,.0f} visits/s",
+        results_table,
+        f"{rounds} rounds of {seconds:g} s, {threads} clients of mysqlclient in threads, no TLS",
+        json_file,
+    )
 
 
 if __name__ == "__main__":

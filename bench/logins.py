@@ -1,22 +1,18 @@
 """Measure what logins cost those that are there already: point selects, alone and beside 200 logins per second."""
 
-import signal
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import click
 
-from bench import load
-from bench.load import LoadError, Workload
-from bench.place import stage
-from bench.report import machine_facts, save, table
-from bench.targets import STARTERS, Target, direct, rotated, start
-from bench.visits import VisitError, Visitors
-from tests.servers import ServerError
+from bench import contest, load
+from bench.contest import compete
+from bench.load import Workload
+from bench.report import table
+from bench.targets import Target, rotated
+from bench.visits import Visitors
 
 CONNECTIONS = 8
 #: Enough for the rate, as long as a visit takes less than 40 ms.
@@ -24,11 +20,9 @@ VISITORS = 8
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run of the load against one target in one round; `logins_per_second` is what there was beside it."""
+class Run(contest.Run):
+    """One run of the load; `logins_per_second` is what there was beside it."""
 
-    target: str
-    round: int
     wanted: int
     logins_per_second: float
     queries_per_second: float
@@ -79,30 +73,13 @@ def results_table(runs: Sequence[Run]) -> str:
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers there.")
 def main(rounds: int, seconds: int, logins: int, json_file: Path | None) -> None:
     """Measure point selects over 8 connections, while others log in, ask for one thing and quit."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
-    absent: dict[str, str] = {}
-    runs: list[Run] = []
-    with ExitStack() as stack:
-        try:
-            server = stack.enter_context(stage())
-            targets = [direct(server), *start(stack, STARTERS, server.port, absent)]
-            for run in measure(targets, rounds, seconds, (0, logins)):
-                runs.append(run)
-                click.echo(
-                    f"round {run.round + 1}/{rounds}: {run.target}, {run.logins_per_second:.0f} logins/s: "
-                    f"p99 {run.p99_us:,.0f} us",
-                    err=True,
-                )
-        except (LoadError, ServerError, VisitError) as error:
-            raise click.ClickException(str(error)) from None
-    print(results_table(runs))
-    if json_file is not None:
-        facts = machine_facts() | {target.name: target.version for target in targets}
-        facts["runs"] = f"{rounds} rounds of {seconds} s, {CONNECTIONS} connections, no TLS"
-        save(
-            json_file,
-            {"facts": facts, "absent": absent, "table": results_table(runs), "runs": [asdict(run) for run in runs]},
-        )
+    compete(
+        lambda targets: measure(targets, rounds, seconds, (0, logins)),
+        lambda run: f"{run.logins_per_second:.0f} logins/s, p99 {run.p99_us:,.0f} us",
+        results_table,
+        f"{rounds} rounds of {seconds} s, {CONNECTIONS} connections, no TLS",
+        json_file,
+    )
 
 
 if __name__ == "__main__":

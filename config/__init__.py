@@ -1,6 +1,6 @@
 """How it is configured: the options, how they are read, and what is said about the wrong ones."""
 
-from config.address import Address, TcpAddress, UnixAddress, parse_address
+from config.address import Address, TcpAddress, UnixAddress, is_loopback, parse_address
 from config.changes import changed_keys
 from config.diagnostics import ConfigError, InvalidValue, Problem
 from config.exposure import is_exposed
@@ -59,6 +59,7 @@ __all__ = [
     "User",
     "changed_keys",
     "is_exposed",
+    "is_loopback",
     "load",
     "parse_address",
     "parse_duration",

@@ -38,6 +38,14 @@ class UnixAddress:
 Address: TypeAlias = TcpAddress | UnixAddress
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, as a name or an address without brackets, is this machine and no other can reach it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 def parse_address(text: str, *, default_port: int) -> Address:
     """Read ``host``, ``host:port``, ``[ipv6]:port`` or ``unix:/path``; ports go from 0 (any free one) to 65535.
 

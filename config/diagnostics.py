@@ -4,7 +4,6 @@ No text made here repeats a value that could be a secret, or a whole line of the
 place must not end up in a log. Keys are shown as far as they look like keys, see ``shown``.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -78,6 +77,9 @@ def shown(text: str) -> str:
 
 def suggest(text: str, choices: Sequence[str]) -> str | None:
     """Give the hint that names the choice most like ``text``, or None if none is near."""
+    # Here, because it is of use only where something is wrong.
+    import difflib  # noqa: PLC0415
+
     # A far longer text cannot be near, and the comparison's time grows with the length.
     near = difflib.get_close_matches(text.lower(), choices, n=1) if len(text) <= 64 else []
     return f"did you mean '{near[0]}'?" if near else None

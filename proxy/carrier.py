@@ -7,7 +7,8 @@ from threading import Thread
 
 import trio
 
-from proxy.pump import Lane, Pump
+from proxy.lane import Lane
+from proxy.pump import Pump
 
 
 class Carrier:

@@ -6,8 +6,8 @@ import trio
 
 from protocol.riding import Rider
 from proxy.carrier import Carrier
+from proxy.lane import Lane
 from proxy.link import Link
-from proxy.pump import Lane
 from proxy.relay import Event, TrioRelay, YieldDue
 from proxy.upstream import Upstream
 

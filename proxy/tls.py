@@ -82,7 +82,12 @@ class UpstreamTls:
 
     def _read(self) -> ssl.SSLContext:
         tls = self._settings
-        context = ssl.create_default_context(cafile=tls.ca)
+        is_verified = tls.mode in (TlsMode.VERIFY_CA, TlsMode.VERIFY_IDENTITY)
+        if is_verified or tls.ca is not None:
+            context = ssl.create_default_context(cafile=tls.ca)
+        else:
+            # Without the system's certificate authorities, which take most of a megabyte and would not be asked.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = _OLDEST_VERSION
         context.options |= _NO_RENEGOTIATION
         # Servers end their links without a word of TLS. That is no fault to be complained of to them: the complaint
@@ -91,7 +96,7 @@ class UpstreamTls:
         # Python 3.13 is strict about the form of certificates, which those are not that MySQL makes itself.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         context.check_hostname = tls.mode is TlsMode.VERIFY_IDENTITY
-        if tls.mode not in (TlsMode.VERIFY_CA, TlsMode.VERIFY_IDENTITY):
+        if not is_verified:
             context.verify_mode = ssl.CERT_NONE
         if tls.cert is not None:
             _load_pair(context, tls.cert, tls.key)

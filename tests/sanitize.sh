@@ -22,7 +22,7 @@ CFLAGS="$flags -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1" L
     "$bin/pip" install --quiet --disable-pip-version-check --no-deps --upgrade --target "$copy" "$copy"
 
 cd "$copy"
-for module in protocol/walker proxy/pump; do
+for module in protocol/walker proxy/lane proxy/pump; do
     ldd "$module".*.so | grep -q libasan || { echo "$module is not instrumented" >&2; exit 1; }
 done
 # CPython leaks by design. Guards inherit all this; where one dies of a report, its test may not be about that.

@@ -2,13 +2,14 @@
 
 import base64
 import binascii
-import ipaddress
 import secrets
 from contextlib import suppress
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from config import is_loopback
 
 #: For those who only want to know whether to restart the guard, or whether to send it clients.
 _OPEN = frozenset({"/healthz", "/readyz"})
@@ -55,14 +56,6 @@ class Gate:
             with suppress(binascii.Error):
                 shown = base64.b64decode(credentials, validate=True).partition(b":")[2]
         return secrets.compare_digest(shown, (self._token or "").encode())
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host, as a name or an address without brackets, is this machine and no other can reach it."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _host(header: str) -> str:

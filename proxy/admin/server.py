@@ -1,16 +1,18 @@
 """Serving the admin pages. Nothing that goes wrong here may reach the sessions."""
 
 import socket
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 import structlog
+import trio
 
-from config import Admin
-from proxy.admin.gate import Gate, is_loopback
+from config import Admin, is_loopback
 from proxy.errors import StartError
 from proxy.listener import Reception, open_listeners
 from proxy.shared import Shared
+
+Serve: TypeAlias = Callable[[Sequence[socket.socket], Shared, Reception], Awaitable[None]]
 
 log = structlog.stdlib.get_logger()
 
@@ -42,22 +44,32 @@ async def open_admin(admin: Admin) -> Sequence[socket.socket]:
 
 async def serve_admin(listeners: Sequence[socket.socket], shared: Shared, reception: Reception) -> None:
     """Serve the pages until cancelled; takes over the listeners."""
-    # Here, because they take ten megabytes, for which a guard without pages has no use.
-    from hypercorn.config import Config as HypercornConfig  # noqa: PLC0415
-    from hypercorn.trio import serve as serve_http  # noqa: PLC0415
-
-    from proxy.admin.pages import Pages  # noqa: PLC0415
-
-    admin = shared.config.admin
-    only_loopback = admin.address is not None and is_loopback(admin.address.host)
-    token = None if admin.token is None else admin.token.get_secret_value()
-    # Any: what starlette and hypercorn call an ASGI application is the same, but for its types.
-    gate: Any = Gate(Pages(shared, reception).application(), token, only_loopback=only_loopback)
-    settings = HypercornConfig()
-    settings.bind = [f"fd://{listener.detach()}" for listener in listeners]
-    settings.errorlog = None
-    settings.include_server_header = False
     try:
-        await serve_http(gate, settings)
+        await _wait_for_visitor(listeners)
+        # In a thread, so that no session waits for it.
+        serve = await trio.to_thread.run_sync(_load)
+        await serve(listeners, shared, reception)
     except Exception:
         log.exception("admin pages have ended")
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+async def _wait_for_visitor(listeners: Sequence[socket.socket]) -> None:
+    """Return as soon as somebody wants to be let in."""
+
+    async def wait(listener: socket.socket) -> None:
+        await trio.lowlevel.wait_readable(listener)
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for listener in listeners:
+            nursery.start_soon(wait, listener)
+
+
+def _load() -> Serve:
+    # Here, because it takes nine megabytes, for which a guard that nobody looks at has no use.
+    from proxy.admin.serving import serve  # noqa: PLC0415
+
+    return serve

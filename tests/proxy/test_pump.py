@@ -205,7 +205,7 @@ async def test_commands_in_tls_records_of_their_own_are_all_heard() -> None:
         accepted = threads.submit(ours.wrap_socket, near, server_side=True)
         client = theirs.wrap_socket(far, server_hostname="guard")
         from proxy.carrier import Carrier  # noqa: PLC0415 - where nothing was compiled, there is none
-        from proxy.pump import Lane  # noqa: PLC0415
+        from proxy.lane import Lane  # noqa: PLC0415
 
         with client, accepted.result() as guarded:
             guarded.setblocking(False)
