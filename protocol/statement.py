@@ -14,6 +14,8 @@ The rooms: :mod:`protocol.effects` has the words in which the answer is given, :
 :mod:`protocol.sql_rules` the table of rules, which are in ``sql_queries``, ``sql_session`` and ``sql_set``.
 """
 
+from functools import lru_cache
+
 from protocol.effects import Effects, Kind, Statement
 from protocol.plain import is_plain
 from protocol.sql import tokenize
@@ -21,12 +23,21 @@ from protocol.sql_part import UNEXPLAINED, Notes, Part
 from protocol.sql_queries import CHECKED_VERBS
 from protocol.sql_rules import judge_statement
 
+#: Statements of up to so many bytes are remembered.
+_SHORT = 128
+
 
 def classify(text: bytes, *, backslash_escapes: bool = True) -> Statement:
     """Tell what a text of one or more statements is, and what it does to its session.
 
     ``backslash_escapes`` is False under sql_mode NO_BACKSLASH_ESCAPES. Any other sql_mode is possible.
     """
+    if len(text) <= _SHORT:
+        return _classify_short(text, backslash_escapes=backslash_escapes)
+    return _classify_any(text, backslash_escapes=backslash_escapes)
+
+
+def _classify_any(text: bytes, *, backslash_escapes: bool) -> Statement:
     statement = _classify(text, escapes=backslash_escapes, ansi_quotes=False)
     # Under sql_mode ANSI_QUOTES a backslash is nothing special between double quotes.
     if backslash_escapes and b'\\"' in text and statement != _classify(text, escapes=True, ansi_quotes=True):
@@ -35,6 +46,10 @@ def classify(text: bytes, *, backslash_escapes: bool = True) -> Statement:
         return statement
     is_plain_text = is_plain(text, 0, len(text))
     return Statement(Kind.OTHER, None if is_plain_text else Effects(takes=(UNEXPLAINED,), is_multiple=b";" in text))
+
+
+#: What every session begins with is always the same, and short.
+_classify_short = lru_cache(maxsize=1024)(_classify_any)
 
 
 def _classify(text: bytes, *, escapes: bool, ansi_quotes: bool) -> Statement | None:

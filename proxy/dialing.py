@@ -64,15 +64,16 @@ async def _connect(family: int, kind: int, protocol: int, _: str, place: tuple[A
     try:
         with suppress(BlockingIOError):
             sock.connect(place)
-        await _wait_until_connected(sock)
+        await _wait_for_first_word(sock)
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-async def _wait_until_connected(sock: socket.socket) -> None:
-    await trio.lowlevel.wait_writable(sock)
+async def _wait_for_first_word(sock: socket.socket) -> None:
+    # The server speaks first. To wait for the connection alone would be one wait more.
+    await trio.lowlevel.wait_readable(sock)
     error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if error:
         raise OSError(error, os.strerror(error))

@@ -28,6 +28,8 @@ class Conversation:
 
     def __init__(self, link: Link, sequence_id: int, *, encrypt: Encryptor = _no_encryption) -> None:
         self.sequence_id = sequence_id
+        #: What goes out together with what is said next, unless an answer is waited for before.
+        self._unsaid = b""
         self._link = link
         self._encrypt = encrypt
 
@@ -37,7 +39,7 @@ class Conversation:
         return self._link.is_private
 
     async def run(self, dialogue: Dialogue[_T]) -> _T:
-        """Carry a dialogue through and return what it returns.
+        """Carry a dialogue through and return what it returns; what is said last goes out with what follows it.
 
         Raises:
             LinkLost: the link ended or broke.
@@ -49,11 +51,12 @@ class Conversation:
             while True:
                 match step:
                     case Say(payload):
-                        await self.say(payload)
+                        self._put(payload)
                         answer = b""
                     case Hear():
                         answer = await self.hear()
                     case Encrypt():
+                        await self._send()
                         await self._encrypt(self._link)
                         answer = b""
                 step = dialogue.send(answer)
@@ -63,8 +66,17 @@ class Conversation:
 
     async def say(self, payload: bytes) -> None:
         """Send a packet. Raises LinkLost where the link broke."""
-        await self._link.send(build_packet(payload, self.sequence_id))
+        self._put(payload)
+        await self._send()
+
+    def _put(self, payload: bytes) -> None:
+        self._unsaid += build_packet(payload, self.sequence_id)
         self.sequence_id = (self.sequence_id + 1) & 0xFF
+
+    async def _send(self) -> None:
+        if self._unsaid:
+            unsaid, self._unsaid = self._unsaid, b""
+            await self._link.send(unsaid)
 
     async def hear(self) -> bytes:
         """Receive a packet and return its payload.
@@ -73,6 +85,7 @@ class Conversation:
             LinkLost: the link ended or broke.
             ProtocolError: this is no packet, or not the next one, or larger than any that a login needs.
         """
+        await self._send()
         link = self._link
         # Not a byte more than the packet: what follows a request to encrypt the link belongs to the TLS handshake.
         while len(link.inbox) < HEADER_LENGTH:

@@ -14,6 +14,7 @@ import sys
 import termios
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 
 import trio
 from trio.lowlevel import notify_closing, wait_readable, wait_writable
@@ -72,12 +73,16 @@ class Link:
         #: Bytes that the peer had not acknowledged when it closed its side; None where the system cannot tell.
         self.unacknowledged: int | None = None
         self.is_local = sock.family == socket.AF_UNIX
-        self.peer = _peer(sock)
         if not self.is_local:
             _tune(sock)
 
     def __repr__(self) -> str:
         return f"<Link {self._fd}{' TLS' if self._tls else ''}, {len(self.inbox)} bytes in the inbox>"
+
+    @cached_property
+    def peer(self) -> str:
+        """The peer's address, for people. Where it matters, ask as long as the peer is there."""
+        return _peer(self._sock)
 
     @property
     def is_private(self) -> bool:
