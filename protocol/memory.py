@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from protocol.constants import Status
 from protocol.effects import Effects, Kind, SqlPrepare
@@ -60,6 +61,9 @@ class SqlStatement:
 #: So many statements are found among those that were executed last.
 _EXECUTED_LAST = 64
 
+#: One for all sessions: an empty set is as large as a full one.
+_NO_NAMES: frozenset[Any] = frozenset()
+
 
 class SessionMemory:
     """All that is known of one client's session on the server."""
@@ -79,8 +83,8 @@ class SessionMemory:
         self.tracked.reset()
         #: SQL of the user variables' values, by name.
         self.user_variables: dict[bytes, str] = {}
-        self.unsettled_variables: set[bytes] = set()
-        self.unsettled_system_variables: set[str] = set()
+        self.unsettled_variables: frozenset[bytes] = _NO_NAMES
+        self.unsettled_system_variables: frozenset[str] = _NO_NAMES
         #: What CURRENT_ROLE() was when it was read back; None if no role has been set.
         self.role: str | None = None
         self.is_role_unsettled = False
@@ -203,7 +207,7 @@ class SessionMemory:
         for name, value in values.items():
             self.tracked.variables.pop(name, None)
             self.tracked.variables[name] = value
-        self.unsettled_system_variables.clear()
+        self.unsettled_system_variables = _NO_NAMES
         # What was read since the last of these was set, was read by the values that have been found now.
         mark, settled = self._dialect_mark, self.dialect
         for prepared in self.statements.values():
@@ -352,8 +356,10 @@ class SessionMemory:
         return note.prepared or self.last_prepared
 
     def _apply(self, effects: Effects, *, failed: bool) -> None:
-        self.unsettled_variables |= effects.user_variables
-        self.unsettled_system_variables |= effects.system_variables
+        if effects.user_variables:
+            self.unsettled_variables |= effects.user_variables
+        if effects.system_variables:
+            self.unsettled_system_variables |= effects.system_variables
         self._dialect_changes += not effects.system_variables.isdisjoint(_DIALECT_VARIABLES)
         self.is_role_unsettled |= effects.sets_role
         self.is_insert_id_unsettled |= effects.sets_insert_id

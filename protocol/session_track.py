@@ -5,6 +5,7 @@ back the block that the client should see. Source: the manual's page "OK_Packet"
 a STATE_CHANGE entry holds one bare byte, all others nest length-encoded strings.
 """
 
+import sys
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
@@ -193,8 +194,8 @@ class SessionTracker:
         """Keep a variable's value; return whether the client would hear of it without the guard."""
         cursor = Cursor(entry)
         # MySQL spells a name as whoever made the list of names did.
-        name = _text(cursor).lower()
-        value = _text(cursor)
+        name = sys.intern(_text(cursor).lower())
+        value = sys.intern(_text(cursor))
         self.variables.pop(name, None)
         self.variables[name] = value
         if name in REPORT_VARIABLES:

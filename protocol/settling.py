@@ -117,7 +117,7 @@ class Settling:
                     is_unsigned=column in answer.unsigned,
                 )
                 memory.user_variables[name] = literal
-                memory.unsettled_variables.discard(name)
+                memory.unsettled_variables -= {name}
                 memory.release(_hold(name))
                 for statement in [key for key, source in memory.unsettled_sql_statements.items() if source == name]:
                     self._keep_sql_statement(statement, literal, collation or b"binary", digits or b"")
@@ -156,7 +156,7 @@ class Settling:
     def _give_up(self, name: bytes) -> None:
         """Hold what cannot be read back."""
         self._names.remove(name)
-        self._memory.unsettled_variables.discard(name)
+        self._memory.unsettled_variables -= {name}
         self._memory.user_variables.pop(name, None)
         self._memory.hold(_hold(name))
         for statement in [key for key, source in self._memory.unsettled_sql_statements.items() if source == name]:

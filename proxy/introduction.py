@@ -1,5 +1,6 @@
 """What the guard asks of the server on each new link: the session's limits, and reports of all that changes."""
 
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -131,4 +132,4 @@ def _texts(answer: ResultSet | ServerError) -> list[str]:
 
 
 def _text(value: bytes | None) -> str:
-    return (value or b"").decode(errors="replace")
+    return sys.intern((value or b"").decode(errors="replace"))  # the same for all sessions

@@ -43,6 +43,9 @@ _ENDED_WITHOUT_FAREWELL = "UNEXPECTED_EOF_WHILE_READING"
 _ALERT_BYTES = {"TLSv1.3": 24}
 _LONGEST_ALERT_BYTES = 96
 
+#: One for all, since most of the time nothing is left to be sent.
+_NOTHING = memoryview(b"")
+
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError)
 
 
@@ -57,14 +60,13 @@ class Link:
         sock.setblocking(False)
         self._sock = sock
         self._fd = sock.fileno()
-        self._poll = select.poll()
-        self._poll.register(self._fd, getattr(select, "POLLRDHUP", 0))
         self._tls: ssl.SSLSocket | None = None
-        self._unsent = memoryview(b"")
+        self._unsent = _NOTHING
         self._make_backlog = make_backlog
         self._backlog: Spool | None = None
-        self._flushing = trio.Lock()
-        self._left = trio.Event()
+        # Made when they are needed, which for most sessions is never.
+        self._flushing: trio.Lock | None = None
+        self._left: trio.Event | None = None
         self._failure: Exception | None = None
         #: Received and not yet taken.
         self.inbox = b""
@@ -92,7 +94,7 @@ class Link:
     @property
     def peer_has_closed(self) -> bool:
         """The peer has ended its side, and that has arrived. What is sent now would still seem to go out."""
-        return self._failure is not None or bool(self._poll.poll(0))
+        return self._failure is not None or _has_hung_up(self._fd)
 
     @property
     def is_encrypted(self) -> bool:
@@ -203,8 +205,7 @@ class Link:
             await self.wait_room()
         else:
             self._unsent = self._send_now(data)
-            if self._unsent:
-                self._left.set()
+            self._tell_of_unsent()
 
     async def wait_room(self) -> None:
         """Wait until there is room in the backlog for what is posted next, where a post was cancelled before that."""
@@ -215,7 +216,14 @@ class Link:
         """Wait until :meth:`post` has left something for :meth:`flush`."""
         if not self.has_unsent:
             self._left = trio.Event()
-            await self._left.wait()
+            try:
+                await self._left.wait()
+            finally:
+                self._left = None
+
+    def _tell_of_unsent(self) -> None:
+        if self._unsent and self._left is not None:
+            self._left.set()
 
     def _send_now(self, data: bytes) -> memoryview:
         """Send what the peer takes at once; return the rest. Raises LinkLost where the link broke."""
@@ -225,10 +233,14 @@ class Link:
             sent = 0
         except OSError as error:
             raise _lost(self, error) from error
-        return memoryview(data)[sent:]
+        return memoryview(data)[sent:] if sent < len(data) else _NOTHING
 
     async def flush(self) -> None:
         """Send what has not gone out yet. Raises LinkLost where the link broke."""
+        if not self.has_unsent:
+            return
+        if self._flushing is None:
+            self._flushing = trio.Lock()
         async with self._flushing:
             while self.has_unsent:
                 try:
@@ -242,7 +254,7 @@ class Link:
                 except OSError as error:
                     raise _lost(self, error) from error
                 else:
-                    self._unsent = self._unsent[sent:]
+                    self._unsent = self._unsent[sent:] or _NOTHING
 
     @property
     def can_be_lent(self) -> bool:
@@ -260,9 +272,8 @@ class Link:
         next one would not tell.
         """
         self.inbox += received
-        self._unsent = memoryview(unsent)
-        if unsent:
-            self._left.set()
+        self._unsent = memoryview(unsent) if unsent else _NOTHING
+        self._tell_of_unsent()
         self._failure = failure
 
     def take(self, count: int) -> bytes:
@@ -338,6 +349,13 @@ class Link:
         self._make_backlog = None
         if self._backlog is not None:
             self._backlog.close()
+
+
+def _has_hung_up(fd: int) -> bool:
+    """Tell whether a socket's peer has ended its side."""
+    poll = select.poll()
+    poll.register(fd, getattr(select, "POLLRDHUP", 0))
+    return bool(poll.poll(0))
 
 
 def _peer(sock: socket.socket) -> str:

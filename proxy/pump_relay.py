@@ -106,8 +106,8 @@ class PumpRelay:
         )
         self._counted = (0, 0, 0)
         self._is_riding = True
-        with trio.CancelScope(deadline=deadline):
-            await self._carrier.carry(lane)
+        self._carrier.carry(lane, deadline)
+        await trio.lowlevel.wait_task_rescheduled(self._recall)
         self._is_riding = False
         command = lane.command
         from_client, from_server, for_client, for_server = lane.unload()
@@ -124,6 +124,11 @@ class PumpRelay:
         if commands:
             self._upstream.reader.trailing = 0
         self._has_ended = lane.has_ended
+
+    def _recall(self, _: object) -> trio.lowlevel.Abort:
+        """Have the ride end soon, because the task is cancelled; it goes on when the lane has been handed back."""
+        self._carrier.recall(self._lane)
+        return trio.lowlevel.Abort.FAILED
 
     def _note_progress(self) -> None:
         """Take note of what has passed, and when, since this was last done."""

@@ -29,7 +29,7 @@ def fetched(value: bytes | None, collation: bytes = b"binary", kind: int = INTEG
 
 def a_memory(*variables: bytes) -> SessionMemory:
     memory = Wire().memory
-    memory.unsettled_variables = set(variables)
+    memory.unsettled_variables = frozenset(variables)
     return memory
 
 
@@ -66,7 +66,7 @@ def test_a_settled_session_is_asked_for_nothing() -> None:
 def test_everything_is_asked_for_in_two_rounds() -> None:
     memory = a_memory(b"b", b"a")
     memory.end_command(Effects(prepares=(SqlPrepare(b"s", None, b"c"),)), 0, failed=False)
-    memory.unsettled_system_variables = {"sql_mode", "autocommit"}
+    memory.unsettled_system_variables = frozenset({"sql_mode", "autocommit"})
     memory.is_role_unsettled = True
     memory.hold(Hold(HoldKind.USER_LOCK, "it's"))
     memory.hold(Hold(HoldKind.USER_LOCK, "?"))
@@ -172,7 +172,7 @@ def test_a_variable_that_is_too_large_is_not_fetched_and_its_hold_ends_when_it_i
     assert memory.user_variables == {}
     assert not memory.is_unsettled
     assert [hold.name for hold in memory.holds] == ["@a"]
-    memory.unsettled_variables = {b"a"}
+    memory.unsettled_variables = frozenset({b"a"})
     settle(memory, answer(b"1"), second=fetched(b"1"))
     assert memory.holds == []
 
@@ -193,7 +193,7 @@ def test_a_statement_whose_text_is_too_large_is_asked_for_once() -> None:
 )
 def test_whatever_comes_instead_of_an_answer_becomes_a_hold(wrong: ResultSet | ServerError) -> None:
     memory = a_memory(b"a")
-    memory.unsettled_system_variables = {"sql_mode"}
+    memory.unsettled_system_variables = frozenset({"sql_mode"})
     memory.is_role_unsettled = True
     memory.hold(Hold(HoldKind.USER_LOCK, "l"))
     settle(memory, wrong, wrong, wrong, wrong)
@@ -241,7 +241,7 @@ def test_variables_that_come_to_be_unsettled_meanwhile_stay_so() -> None:
     settling = Settling(memory)
     settling.first_questions()
     settling.second_questions([answer(b"1")])
-    memory.unsettled_variables.add(b"b")
+    memory.unsettled_variables |= {b"b"}
     settling.finish([fetched(b"1")])
     assert memory.unsettled_variables == {b"b"}
 
@@ -267,7 +267,7 @@ def test_any_answers_leave_nothing_to_be_asked_again(
     second: ResultSet | ServerError,
 ) -> None:
     memory = a_memory(*variables)
-    memory.unsettled_system_variables = set(system)
+    memory.unsettled_system_variables = frozenset(system)
     memory.is_role_unsettled = role
     settling = Settling(memory)
     count = len(settling.first_questions())

@@ -1,5 +1,6 @@
 """Bytes in the pump: none is lost or reordered, however often the session is handed over."""
 
+import math
 import random
 import socket
 import ssl
@@ -225,8 +226,14 @@ async def test_commands_in_tls_records_of_their_own_are_all_heard() -> None:
             lane.load(guarded, link, heard_at=now, validate_after=5, received=b"", command=b"", is_unsettled=False)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(carrier.run)
+
+                def recall(_: object) -> trio.lowlevel.Abort:
+                    carrier.recall(lane)
+                    return trio.lowlevel.Abort.FAILED
+
                 with trio.move_on_after(2) as waiting:
-                    await carrier.carry(lane)
+                    carrier.carry(lane, math.inf)
+                    await trio.lowlevel.wait_task_rescheduled(recall)
                 carrier.stop()
             assert not waiting.cancel_called
             from_client, *_ = lane.unload()
