@@ -23,8 +23,8 @@ COLUMN = b"\x03def\x00\x00\x00\x01c\x00\x0c\x3f\x00\x14\x00\x00\x00\x08\x81\x00\
 TIMEOUT_SECONDS = 20.0
 
 _OK_PACKET = build_packet(OK, 1)
-#: What a guard asks for on a new link.
-_VARIABLES = {
+#: What a guard asks for on a new link, and what it is told.
+VARIABLES = {
     b"max_allowed_packet": b"67108864",
     b"net_buffer_length": b"16384",
     b"wait_timeout": b"28800",
@@ -46,9 +46,9 @@ def answer_own_question(command: bytes) -> bytes | None:
     if statement.startswith(b"SELECT 1 FROM DUAL"):
         return packets(b"\x01", COLUMN, EOF, EOF)
     if statement.startswith(b"SELECT variable_name"):
-        return packets(b"\x01", COLUMN, EOF, *map(_value, _VARIABLES), EOF)
+        return packets(b"\x01", COLUMN, EOF, *map(_value, VARIABLES), EOF)
     if statement.startswith(b"SELECT @@SESSION.max_allowed_packet"):
-        row = [_VARIABLES[name] for name in re.findall(rb"@@SESSION\.(\w+)", statement)]
+        row = [VARIABLES[name] for name in re.findall(rb"@@SESSION\.(\w+)", statement)]
         return packets(bytes((len(row),)), *[COLUMN] * len(row), EOF, b"".join(map(_value, row)), EOF)
     return None
 
