@@ -260,3 +260,28 @@ async def test_a_full_spool_stays_as_it_is_however_often_the_cruise_is_interrupt
             with trio.move_on_after(1):
                 await rig.relay.cruise()
         assert rig.spool_space.in_memory <= 100 * 1024 + RECEIVE_BYTES
+
+
+async def test_a_command_does_not_go_to_a_server_that_has_just_left(autojump_clock: MockClock) -> None:
+    events: list[Event] = []
+    async with rigged() as rig, cruising(rig, events):
+        await rig.ask(b"\x03DO 1")
+        rig.server.sock.shutdown(trio.socket.SHUT_WR)
+        await rig.client.send(build_packet(b"\x03DO 2", 0))
+        await trio.sleep(1)
+        assert isinstance(events[0], UpstreamLost)
+        assert rig.upstream.tracker.idle
+        assert rig.server.heard == [b"\x03DO 1"]
+
+
+async def test_a_client_that_reads_late_is_not_kept_waiting(autojump_clock: MockClock) -> None:
+    reply = large_reply(30)
+    async with rigged() as rig, cruising(rig, []):
+        rig.server.answer = lambda _: reply
+        await rig.client.send(build_packet(b"\x03SELECT", 0))
+        await wait_all_tasks_blocked()
+        began = trio.current_time()
+        received = 0
+        while received < len(reply):
+            received += len(await rig.client.recv(1 << 20))
+        assert trio.current_time() == began
