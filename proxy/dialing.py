@@ -81,7 +81,7 @@ async def _wait_for_first_word(sock: socket.socket) -> None:
 
 async def _hear_greeting(link: Link) -> Greeting:
     try:
-        payload = await Conversation(link, 0).hear()
+        payload = await Conversation(link, 0, reads_ahead=True).hear()
     except (LinkLost, ProtocolError) as error:
         raise UpstreamUnavailable(f"{error} before the server's greeting") from error
     if payload[:1] == bytes((ERR_BYTE,)):

@@ -7,7 +7,7 @@ from protocol.constants import HEADER_LENGTH
 from protocol.dialogue import Dialogue, Encrypt, Hear, Say
 from protocol.errors import OutOfSync
 from protocol.framing import build_packet, first_packet
-from proxy.link import Link
+from proxy.link import RECEIVE_BYTES, Link
 
 #: The largest packet of a login, in bytes of payload: attributes may have 64 KiB, all else is small.
 LOGIN_PACKET_BYTES = 128 * 1024
@@ -26,12 +26,16 @@ async def _no_encryption(link: Link) -> None:
 class Conversation:
     """A link and the sequence id of the next packet on it, whichever side sends it."""
 
-    def __init__(self, link: Link, sequence_id: int, *, encrypt: Encryptor = _no_encryption) -> None:
+    def __init__(
+        self, link: Link, sequence_id: int, *, encrypt: Encryptor = _no_encryption, reads_ahead: bool = False
+    ) -> None:
+        """``reads_ahead``: the peer says nothing before it is asked, so all that comes can be received at once."""
         self.sequence_id = sequence_id
         #: What goes out together with what is said next, unless an answer is waited for before.
         self._unsaid = b""
         self._link = link
         self._encrypt = encrypt
+        self._reads_ahead = reads_ahead
 
     @property
     def is_private(self) -> bool:
@@ -87,9 +91,10 @@ class Conversation:
         """
         await self._send()
         link = self._link
-        # Not a byte more than the packet: what follows a request to encrypt the link belongs to the TLS handshake.
         while len(link.inbox) < HEADER_LENGTH:
-            await link.must_receive(HEADER_LENGTH - len(link.inbox))
+            # Not a byte more than the packet: what follows a client's request to encrypt the link belongs to the TLS
+            # handshake.
+            await link.must_receive(RECEIVE_BYTES if self._reads_ahead else HEADER_LENGTH - len(link.inbox))
         while (packet := first_packet(link.inbox, self.sequence_id, LOGIN_PACKET_BYTES)) is None:
             rest = HEADER_LENGTH + int.from_bytes(link.inbox[:3], "little") - len(link.inbox)
             await link.must_receive(rest, is_there=True)

@@ -81,7 +81,7 @@ class Identity:
             server_private=tls or link.is_private,
         )
         login.check_request(request)
-        server = Conversation(link, 1, encrypt=self._tls.connect)
+        server = Conversation(link, 1, encrypt=self._tls.connect, reads_ahead=True)
         await server.run(hand_on(request, tls=tls))
         return await pass_on(client, server, login)
 
@@ -120,7 +120,7 @@ class Identity:
 
         Without a proof, it is between the client and the server. Raises what :meth:`log_in` raises.
         """
-        server = Conversation(link, 0)
+        server = Conversation(link, 0, reads_ahead=True)
         if proof is None:
             await server.say(change.build(capabilities))
             login = PassedLogin(
@@ -136,4 +136,4 @@ class Identity:
 
     async def _log_in(self, link: Link, greeting: Greeting, request: LoginRequest, password: bytes) -> bytes:
         dialogue = log_in(request, password, greeting, tls=self._tls.is_wanted(greeting), private=link.is_private)
-        return await Conversation(link, 1, encrypt=self._tls.connect).run(dialogue)
+        return await Conversation(link, 1, encrypt=self._tls.connect, reads_ahead=True).run(dialogue)
