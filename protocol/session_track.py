@@ -78,11 +78,11 @@ def names_statements(version: bytes) -> tuple[str, ...]:
     return (_MYSQL_NAMES_STATEMENT, "SHOW SESSION VARIABLES")
 
 
-@lru_cache(maxsize=8)
-def watch_statement(names: tuple[str, ...]) -> bytes:
+def watch_statement(names: Iterable[str]) -> bytes:
     """Write the statement, run on a new link, that has the server report all that a new link would have to be given.
 
-    The list is explicit: with ``*``, MySQL reports ``statement_id`` with every statement.
+    The list is explicit: with ``*``, MySQL reports ``statement_id`` with every statement. And it is set last: MariaDB
+    reports what is set behind it, in an order that changes.
     """
     watched = ",".join(sorted(set(names) - _UNWATCHED))
     statement = (

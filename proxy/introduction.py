@@ -2,8 +2,8 @@
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeAlias
 
 from structlog.stdlib import BoundLogger
@@ -16,15 +16,37 @@ from protocol.session_track import REPORT_VARIABLES, is_mariadb, names_statement
 from proxy.known_answers import Answers
 
 _LIMIT_VARIABLES = ("max_allowed_packet", "net_buffer_length", "wait_timeout", "net_read_timeout", "net_write_timeout")
+#: MariaDB's name first: newer ones have both, and the other is an alias there.
+_ISOLATION_VARIABLES = ("tx_isolation", "transaction_isolation")
 #: FOUND_ROWS() of a new session is 0; the statements above make it 1.
 _FORGET_FOUND_ROWS_STATEMENT = "SELECT 1 FROM DUAL WHERE FALSE"
 
 #: Without its reports, the guard does not know what the session is.
 _UNWATCHED = Hold(HoldKind.UNSETTLED, "whatever the server does not report")
 
-#: Names of the variables that servers of a version report, in lower case, by the version: the same for all sessions.
-WatchLists = dict[bytes, tuple[str, ...]]
 
+@dataclass(frozen=True)
+class Questions:
+    """What the servers of one version can be asked: variables, the statement for their values, and the one to watch."""
+
+    asked: tuple[str, ...]
+    values: str
+    watch: bytes
+    #: The server has told the names of its variables.
+    are_known: bool
+
+
+def _questions_about(names: AbstractSet[str]) -> Questions:
+    """Ask for the limits, and for what there is of the others among ``names``."""
+    asked = (*_LIMIT_VARIABLES, *(name for name in (*REPORT_VARIABLES, *_ISOLATION_VARIABLES) if name in names))
+    values = "SELECT " + ", ".join(f"@@SESSION.{name}" for name in asked)
+    return Questions(asked, values, watch_statement(names), bool(names))
+
+
+_NO_NAMES_KNOWN = _questions_about(frozenset())
+
+#: By the servers' versions: the same for all sessions.
+QuestionsByVersion = dict[bytes, Questions]
 
 #: Runs statements of the guard's own and gives what each of them brings; raises LinkLost.
 Ask: TypeAlias = Callable[[Sequence[str | bytes]], Awaitable[Answers]]
@@ -48,12 +70,12 @@ class Introduction:
     """One session's, with a server of ``version``."""
 
     def __init__(
-        self, ask: Ask, memory: SessionMemory, version: bytes, watch_lists: WatchLists, log: BoundLogger
+        self, ask: Ask, memory: SessionMemory, version: bytes, questions: QuestionsByVersion, log: BoundLogger
     ) -> None:
         self._ask = ask
         self._memory = memory
         self._version = version
-        self._watch_lists = watch_lists
+        self._questions_by_version = questions
         self._log = log
 
     def __repr__(self) -> str:
@@ -71,18 +93,14 @@ class Introduction:
         self._memory.answers_unreadable = not is_mariadb(self._version)
         tracked = self._memory.tracked
         changed = dict(tracked.variables)
-        names = await self._names()
-        tracked.own_watch = watch_statement(names)
-        isolation = "tx_isolation" if is_mariadb(self._version) else "transaction_isolation"
-        asked = _asked_of(names, isolation)
-        answer, _, watched = await self._ask(
-            (_values_statement(asked), _FORGET_FOUND_ROWS_STATEMENT, tracked.own_watch)
-        )
-        values = dict(zip(asked, _texts(answer), strict=False))
+        questions = await self._questions()
+        tracked.own_watch = questions.watch
+        answer, _, watched = await self._ask((questions.values, _FORGET_FOUND_ROWS_STATEMENT, questions.watch))
+        values = dict(zip(questions.asked, _texts(answer), strict=False))
         tracked.variables = changed
         tracked.begin_link({name: values[name] for name in REPORT_VARIABLES if name in values})
-        self._memory.isolation = values.get(isolation, "")
-        if not names or isinstance(watched, ServerError):
+        self._memory.isolation = next((values[name] for name in _ISOLATION_VARIABLES if name in values), "")
+        if not questions.are_known or isinstance(watched, ServerError):
             self._log.warning("server does not report session state", reason=str(watched))
             self._memory.hold(_UNWATCHED)
         if isinstance(answer, ServerError):
@@ -94,15 +112,16 @@ class Introduction:
         largest, buffer, *timeouts = map(int, limits)
         return Limits(max(largest, buffer), *timeouts)
 
-    async def _names(self) -> tuple[str, ...]:
-        """Give the names of the variables that can be reported."""
-        if self._version not in self._watch_lists:
+    async def _questions(self) -> Questions:
+        """Give what a server of this version can be asked."""
+        if self._version not in self._questions_by_version:
             for statement in names_statements(self._version):
                 (answer,) = await self._ask((statement,))
                 if isinstance(answer, ResultSet) and answer.rows:
-                    self._watch_lists[self._version] = tuple(_text(row[0]).lower() for row in answer.rows)
+                    names = {_text(row[0]).lower() for row in answer.rows}
+                    self._questions_by_version[self._version] = _questions_about(names)
                     break
-        return self._watch_lists.get(self._version, ())
+        return self._questions_by_version.get(self._version, _NO_NAMES_KNOWN)
 
 
 async def watch_again(ask: Ask, memory: SessionMemory) -> None:
@@ -113,16 +132,6 @@ async def watch_again(ask: Ask, memory: SessionMemory) -> None:
     tracked.watches_again(changed)
     if isinstance(watched, ServerError):
         memory.hold(_UNWATCHED)
-
-
-@lru_cache(maxsize=8)
-def _asked_of(names: tuple[str, ...], isolation: str) -> tuple[str, ...]:
-    """Choose the variables to ask for: the limits, and of the others those that a server with these ``names`` has."""
-    return (*_LIMIT_VARIABLES, *(name for name in (*REPORT_VARIABLES, isolation) if name in names))
-
-
-def _values_statement(names: Sequence[str]) -> str:
-    return "SELECT " + ", ".join(f"@@SESSION.{name}" for name in names)
 
 
 def _texts(answer: ResultSet | ServerError) -> list[str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from config import Config
 from proxy.contact import Contact
-from proxy.introduction import WatchLists
+from proxy.introduction import QuestionsByVersion
 from proxy.known_answers import KnownAnswers
 from proxy.passwords import PasswordBook
 from proxy.reconnect import Reconnector
@@ -26,7 +26,7 @@ class Shared:
     contact: Contact = field(default_factory=Contact)
     tally: Tally = field(default_factory=Tally)
     threads: Threads = field(default_factory=Threads)
-    watch_lists: WatchLists = field(default_factory=dict)
+    questions: QuestionsByVersion = field(default_factory=dict)
     known_answers: KnownAnswers = field(default_factory=KnownAnswers)
 
     def adopt(self, config: Config, upstream_tls: UpstreamTls) -> None:

@@ -86,7 +86,6 @@ class Upstream:
         #: Since when the client was idle when that was last found to be longer than wait_timeout.
         self._outlived_since: float | None = None
         self._shared = shared
-        self._watch_lists = shared.watch_lists
         self._threads = shared.threads
         self._tally = shared.tally
         self._contact = shared.contact
@@ -437,7 +436,9 @@ class Upstream:
         self.reader = CommandReader(
             self.tracker, self.memory, self.capabilities, UNKNOWN_LIMITS.packet, self._threads.current
         )
-        introduction = Introduction(self._ask_as_ever, self.memory, self.greeting.version, self._watch_lists, self.log)
+        introduction = Introduction(
+            self._ask_as_ever, self.memory, self.greeting.version, self._shared.questions, self.log
+        )
         try:
             limits = self.limits = await introduction.introduce()
         except MalformedPacket as error:

@@ -40,10 +40,10 @@ def a_tracker(own: dict[str, str] | None = None, *, client_listens: bool = True)
 
 
 def test_all_that_a_new_link_would_have_to_be_given_is_to_be_reported() -> None:
-    statement = watch_statement(("Sql_Mode", "autocommit", "statement_id", "timestamp", "autocommit")).decode()
+    statement = watch_statement(("sql_mode", "autocommit", "statement_id", "timestamp", "autocommit")).decode()
     assert statement == (
-        "SET SESSION session_track_system_variables = 'autocommit,sql_mode', session_track_schema = ON, "
-        "session_track_state_change = ON, session_track_transaction_info = 'CHARACTERISTICS'"
+        "SET SESSION session_track_schema = ON, session_track_state_change = ON, "
+        "session_track_transaction_info = 'CHARACTERISTICS', session_track_system_variables = 'autocommit,sql_mode'"
     )
 
 
