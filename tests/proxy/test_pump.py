@@ -72,6 +72,16 @@ async def test_other_commands_are_handed_back_and_it_goes_on_behind_them() -> No
         assert isinstance(events[0], DecisionDue)
 
 
+async def test_a_busy_session_stays_when_a_quiet_one_would_come() -> None:
+    async with pumping() as rig, riding(rig, []):
+        for _ in range(5):
+            assert await rig.ask(b"\x03SELECT 1") == ok()
+        carried = rig.relay._lane.traffic  # type: ignore[attr-defined]
+        assert carried[0] > 0
+        await trio.sleep(0.4)
+        assert rig.relay._lane.traffic == carried, "there was another ride"  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(("end", "event"), [("client", ClientGone), ("server", UpstreamLost)])
 async def test_either_end_can_go(end: str, event: type[Event]) -> None:
     async with pumping() as rig:
