@@ -148,10 +148,10 @@ async def test_a_client_that_takes_little_at_a_time_gets_all_of_it_in_order() ->
             for _ in range(3):
                 assert await rig.ask(b"\x03SELECT 1") == ok()
             rig.server.answer = lambda _: reply
-            for _ in range(3):
-                assert await rig.ask(b"\x03SELECT 1", len(reply)) == reply
-            commands, *_ = rig.relay._lane.traffic  # type: ignore[attr-defined]
-            assert commands >= 3
+            # A ride ends where the client takes nothing for a moment, as on a busy machine.
+            with trio.fail_after(30):
+                while rig.relay._lane.traffic[2] < 2 * len(reply):  # type: ignore[attr-defined]
+                    assert await rig.ask(b"\x03SELECT 1", len(reply)) == reply
 
 
 def a_reply(rng: random.Random) -> bytes:
