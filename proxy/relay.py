@@ -113,6 +113,8 @@ class TrioRelay:
         self._draining = False
         self._event: Event | YieldDue | None = None
         self._scope = trio.CancelScope()
+        #: When there may be something due; the scope also ends when another relay can go on.
+        self._looks_again_at = float("inf")
         self._settled: trio.Event | None = None
 
     def __repr__(self) -> str:
@@ -141,11 +143,14 @@ class TrioRelay:
         in_turns = True
         while self._event is None:
             # What passes meanwhile moves the moment of the next probe, so look again before it can have come.
-            due, deadline = self._look_ahead(trio.current_time())
+            due, self._looks_again_at = self._look_ahead(trio.current_time())
             if due is not None:
                 return due
+            yields_at = float("inf") if self._upstream.link.inbox else self._yields_at()
+            if yields_at <= trio.current_time():
+                return YieldDue(self._looks_again_at)
             # Cancelling what moves the bytes is safe at any moment: links keep what was received and what was not sent.
-            with trio.CancelScope(deadline=deadline) as self._scope:
+            with trio.CancelScope(deadline=min(self._looks_again_at, yields_at)) as self._scope:
                 turns_end = self._upstream.active_at + _TURNS_SECONDS
                 if in_turns and trio.current_time() < turns_end and self._can_take_turns():
                     with trio.move_on_at(turns_end):
@@ -159,7 +164,7 @@ class TrioRelay:
                 self._event = None
         return self._event
 
-    def _look_ahead(self, now: float) -> tuple[Event | YieldDue | None, float]:
+    def _look_ahead(self, now: float) -> tuple[Event | None, float]:
         """Give the event that is due already, and when to look again, in trio's time."""
         client, upstream = self._client, self._upstream
         deadline = now + upstream.clock.interval
@@ -176,8 +181,7 @@ class TrioRelay:
             if deadline <= now:
                 return ProbeDue(), now
             deadline = min(deadline, settling)
-        moment = float("inf") if upstream.link.inbox else self._yields_at()
-        return YieldDue(deadline) if moment <= now else None, min(deadline, moment)
+        return None, deadline
 
     def _is_drained(self) -> bool:
         client = self._client
@@ -304,7 +308,7 @@ class TrioRelay:
             if self._is_drained():
                 return DrainDue()
         if (is_idle or len(shown) >= _WORTH_YIELDING_BYTES) and self._yields():
-            return YieldDue(self._scope.deadline)
+            return YieldDue(self._looks_again_at)
         return None
 
     async def _deliveries(self) -> Event | YieldDue:
@@ -317,7 +321,7 @@ class TrioRelay:
                 if self._is_drained():
                     return DrainDue()
                 if self._yields():
-                    return YieldDue(self._scope.deadline)
+                    return YieldDue(self._looks_again_at)
 
     def _yields(self) -> bool:
         """Tell whether another relay can go on now; if it can later, look again then."""
@@ -333,6 +337,7 @@ class TrioRelay:
         if memory.has_news:
             # The cruise has looked ahead before it could know that there would be something to settle.
             memory.has_news = False
-            self._scope.deadline = min(self._scope.deadline, self._upstream.next_settling())
+            self._looks_again_at = min(self._looks_again_at, self._upstream.next_settling())
+            self._scope.deadline = min(self._scope.deadline, self._looks_again_at)
         if self._settled is not None:
             self._settled.set()

@@ -405,8 +405,9 @@ def test_a_hundred_slow_clients_at_once(impatient: Server, start_guard: StartGua
         assert len(nameless_files(guard.process.pid, tmp_path)) > count // 2
         for client in clients:
             assert receive(client, 1000 + 4) == expected
-        # For each of them, there is also what has been received and what is just being sent.
-        assert guard.peak_memory() - before < cap + count * 256 * 1024
+        if "ASAN_OPTIONS" not in os.environ:  # its allocator keeps what was freed, and takes more for the rest
+            # For each of them, there is also what has been received and what is just being sent.
+            assert guard.peak_memory() - before < cap + count * 256 * 1024
         wait_until_nothing_is_left(guard)
         clients[-1].assert_goes_on()
 
