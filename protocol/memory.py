@@ -119,7 +119,7 @@ class SessionMemory:
 
     def begin_link(self) -> None:
         """Take note of a new link, on which there is no transaction, and no statement knows its parameters' types."""
-        self.has_share_locks = self.is_transaction_unsettled = False
+        self.has_share_locks = self.is_transaction_unsettled = self.may_have_begun = False
         if self.is_insert_id_unsettled:
             # It went with the old link. On the new one it is 0 until something is inserted.
             self.is_insert_id_unsettled = False

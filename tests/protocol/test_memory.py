@@ -2,7 +2,7 @@
 
 import pytest
 
-from protocol.constants import Capability
+from protocol.constants import Capability, Status
 from protocol.holds import Hold, HoldKind
 from protocol.memory import SessionMemory
 from tests.protocol.transcripts import (
@@ -534,6 +534,17 @@ def test_on_a_new_link_no_statement_knows_the_types_of_its_parameters() -> None:
         wire.client_asks(EXECUTE_1 + b"\x00\x01\x08\x00" + bytes(8))
         wire.server_says(reply)
         assert wire.memory.statements[1].lacks_types == is_lacking
+
+
+def test_on_a_new_link_nothing_has_begun_that_was_under_way_on_the_old_one() -> None:
+    wire = Wire()
+    wire.client_asks(b"\x03CALL p()")
+    wire.tracker.abandon()
+    wire.memory.begin_link()
+    wire.client_asks(b"\x03SELECT nonsense")
+    wire.server_says(FAILED)
+    assert not wire.tracker.status & Status.IN_TRANSACTION
+    assert not wire.memory.is_transaction_unsettled
 
 
 def test_the_types_of_the_statement_that_was_prepared_last_are_kept_once_it_is_known() -> None:
