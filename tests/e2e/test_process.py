@@ -1,6 +1,7 @@
 """The guard as a process: where it listens, what it does to sockets, and how it stops."""
 
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -89,7 +90,8 @@ def test_a_port_that_is_taken(guard: Guard, server: Server) -> None:
 
 def test_a_guard_that_does_not_start_leaves_nothing_behind(guard: Guard, server: Server, tmp_path: Path) -> None:
     own, taken = f"unix:{tmp_path}/own.sock", f"unix:{guard.socket_path}"
-    command = [sys.executable, "-m", "proxy", "run", "--listen", own, "--listen", taken, "--upstream", address(server)]
+    command = [sys.executable, "-m", "proxy", "run", "--listen", own, "--listen", taken, "--admin", "127.0.0.1:0"]
+    command += ["--upstream", address(server)]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert outcome.returncode == 1
     assert outcome.stderr == f"cannot listen on {taken}: address already in use\n"
@@ -126,6 +128,26 @@ def test_two_guards_that_chose_no_admin_address(mariadb: Server) -> None:
 def test_admin_pages_that_everybody_can_read(mariadb: Server, start_guard: StartGuard) -> None:
     guard = start_guard(address(mariadb), admin={"address": "0.0.0.0:0"})
     assert any(event["event"] == "admin pages are open" for event in guard.events)
+
+
+def test_clients_wait_while_there_are_no_file_descriptors(server: Server, start_guard: StartGuard) -> None:
+    guard = start_guard(address(server))
+    most = resource.prlimit(guard.process.pid, resource.RLIMIT_NOFILE)
+    answers: list[object] = []
+
+    def visit() -> None:
+        with closing(guard.connect()) as client:
+            answers.append(wire.query(client, "SELECT 1"))
+
+    with closing(guard.connect()) as earlier:
+        resource.prlimit(guard.process.pid, resource.RLIMIT_NOFILE, (3, most[1]))
+        visitor = threading.Thread(target=visit)
+        visitor.start()
+        assert guard.wait_for("cannot accept")["reason"] == "Too many open files"
+        assert wire.query(earlier, "SELECT 2") == ((2,),)
+        resource.prlimit(guard.process.pid, resource.RLIMIT_NOFILE, most)
+        visitor.join()
+    assert answers == [((1,),)]
 
 
 def test_a_socket_left_behind_is_taken_over_and_one_in_use_is_not(server: Server, start_guard: StartGuard) -> None:

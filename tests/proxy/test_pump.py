@@ -43,6 +43,12 @@ async def riding(rig: Rig, events: list[Event]) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
+async def board(rig: Rig) -> None:
+    """Ask for ordinary things until the pump has the session."""
+    for _ in range(3):
+        assert await rig.ask(b"\x03SELECT 1") == ok()
+
+
 async def until(is_true: Callable[[], object]) -> None:
     """Wait in real time: the pump knows no other."""
     with trio.fail_after(5):
@@ -98,9 +104,7 @@ async def test_the_pump_tells_how_long_it_was_busy() -> None:
     relays = choose_relays(KIND, 2)
     async with relays.running(), rigged(make_relay=relays.make) as rig:
         async with riding(rig, []):
-            assert await rig.ask(b"\x03SELECT 1") == ok()
-            assert await rig.ask(b"\x03SELECT 1") == ok()
-            assert await rig.ask(b"\x03SELECT 1") == ok()
+            await board(rig)
         assert 0 < relays.take_lag() < 5
         await until(lambda: not relays.take_lag())
 
@@ -128,8 +132,7 @@ async def test_a_command_of_which_nothing_went_out_is_still_the_clients() -> Non
     async with pumping() as rig:
         events: list[Event] = []
         async with riding(rig, events):
-            for _ in range(3):
-                assert await rig.ask(b"\x03SELECT 1") == ok()
+            await board(rig)
             rig.upstream.link.lend().shutdown(socket.SHUT_WR)  # epoll does not tell of that
             await rig.client.send(build_packet(b"\x03UPDATE t SET a = a + 1", 0))
             await until(lambda: events)
@@ -146,8 +149,7 @@ async def test_a_client_that_takes_little_at_a_time_gets_all_of_it_in_order() ->
         # What the pump has read does not fit at once, nor when there is room again.
         rig.relay._client.lend().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # type: ignore[attr-defined]
         async with riding(rig, []):
-            for _ in range(3):
-                assert await rig.ask(b"\x03SELECT 1") == ok()
+            await board(rig)
             rig.server.answer = lambda _: reply
             # A ride ends where the client takes nothing for a moment, as on a busy machine.
             with trio.fail_after(30):

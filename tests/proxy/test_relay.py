@@ -285,3 +285,19 @@ async def test_a_client_that_reads_late_is_not_kept_waiting(autojump_clock: Mock
         while received < len(reply):
             received += len(await rig.client.recv(1 << 20))
         assert trio.current_time() == began
+
+
+async def test_what_a_client_has_not_read_goes_on_when_the_cruise_does(autojump_clock: MockClock) -> None:
+    reply = large_reply(30)
+    async with rigged(spool={"memory": "10MiB"}) as rig:
+        rig.server.answer = lambda _: reply
+        async with cruising(rig, []):
+            await rig.client.send(build_packet(b"\x03SELECT", 0))
+            await wait_all_tasks_blocked()
+        assert rig.upstream.tracker.idle
+        began = trio.current_time()
+        async with cruising(rig, []):
+            received = 0
+            while received < len(reply):
+                received += len(await rig.client.recv(1 << 20))
+            assert trio.current_time() == began
