@@ -9,9 +9,10 @@ from typing import TypedDict
 from protocol.command import CommandReader
 from protocol.constants import Capability
 from protocol.effects import Effects, Kind, Statement
+from protocol.exchanges import Exchanges, LinkKind, find_exchange
 from protocol.memory import SessionMemory
 from protocol.prepared import PreparedStatement
-from protocol.reply import ReplyKind, ReplyTracker, Stage
+from protocol.reply import Expected, ReplyKind, ReplyTracker, Stage
 from protocol.session_track import NO_TRANSACTION
 from protocol.walker import Walker
 
@@ -51,15 +52,23 @@ class Position(TypedDict):
 class Rider:
     """Puts the position of one session's link into its walker, and takes it back."""
 
-    def __init__(
-        self, walker: Walker, reader: CommandReader, tracker: ReplyTracker, memory: SessionMemory, agreed: int
+    def __init__(  # noqa: PLR0913 - the protocol objects of a link, and what its walker may know
+        self,
+        walker: Walker,
+        reader: CommandReader,
+        tracker: ReplyTracker,
+        memory: SessionMemory,
+        *,
+        agreed: int,
+        exchanges: Exchanges,
     ) -> None:
-        """``agreed`` are the capabilities of the link."""
+        """``agreed`` are the capabilities of the link, ``exchanges`` what sessions have in common."""
         self._walker = walker
         self._reader = reader
         self._tracker = tracker
         self._memory = memory
         self._agreed = agreed
+        self._exchanges = exchanges
         #: The statements that the walker knows; at first, those of an earlier link.
         self._allowed: list[tuple[int, int, bool, bytes]] | None = None
 
@@ -118,11 +127,22 @@ class Rider:
             admits_begin=not self._memory.has_holds,
             limit=self._reader.limit,
         )
+        self._walker.know(self._exchanges.table(self._link_kind))
         statements = self._memory.recently_executed()
         allowed = [self._rules(prepared) for prepared in statements if self._is_simple(prepared)]
         if allowed != self._allowed:
             self._walker.allow(allowed)
             self._allowed = allowed
+
+    @property
+    def _link_kind(self) -> LinkKind:
+        return self._agreed, self._memory.tracked.audience
+
+    def note_exchange(self, asked: Expected, reply: bytes, shown: bytes) -> None:
+        """Take note of a command that has just been answered, with all of the reply and what the client saw of it."""
+        exchange = find_exchange(asked, reply, shown, self._memory, self._agreed)
+        if exchange is not None:
+            self._exchanges.note(self._link_kind, exchange)
 
     def _rules(self, prepared: PreparedStatement) -> tuple[int, int, bool, bytes]:
         is_named = bool(prepared.parameters and self._agreed & Capability.QUERY_ATTRIBUTES)
@@ -163,6 +183,7 @@ class Rider:
 
     def alight(self, command: bytes) -> None:
         """Take the position back; ``command`` is what is being answered, or empty."""
+        self._read_journal()
         tracker, memory, position = self._tracker, self._memory, self._walker.position
         tracked = memory.tracked
         tracker.status = position["status"]
@@ -181,14 +202,24 @@ class Rider:
             tracked.characteristics = characteristics
         if not command:
             return
-        # The reader finds the same again as when it lets such a command pass.
-        if self._reader.take(command) != len(command) or self._reader.edits:
-            raise RuntimeError(f"the walker has let a command pass that the reader would not: {command[:50]!r}")
+        self._take_command(command)
         tracker.stage = Stage(position["stage"])
         tracker.sequence_id = position["sequence_id"]
         tracker.reply_begun = bool(position["reply_begun"])
         tracker.unseen = position["unseen"]
         tracker.continued = bool(position["continued"])
+
+    def _read_journal(self) -> None:
+        """Read the exchanges that have passed, as if they were just passing."""
+        for command, reply, shown, _ in self._walker.journal:
+            self._take_command(command)
+            if self._tracker.take(reply) != (shown, len(reply)):
+                raise RuntimeError(f"the client was shown another reply to a command than it should be: {command!r}")
+
+    def _take_command(self, command: bytes) -> None:
+        # The reader finds the same again as when it lets such a command pass.
+        if self._reader.take(command) != len(command) or self._reader.edits:
+            raise RuntimeError(f"the walker has let a command pass that the reader would not: {command[:50]!r}")
 
 
 def _does_nothing(statement: Statement, *, has_holds: bool) -> bool:

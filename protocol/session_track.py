@@ -6,8 +6,9 @@ a STATE_CHANGE entry holds one bare byte, all others nest length-encoded strings
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from typing import TypeAlias
 
 from protocol.constants import SessionTrack
 from protocol.wire import Cursor
@@ -92,6 +93,11 @@ def watch_statement(names: Iterable[str]) -> bytes:
     return statement.encode()
 
 
+#: What decides which part of a block a client sees: whether it listens at all, and if so, to which variables (None: to
+#: all) and kinds of entries.
+Audience: TypeAlias = tuple[bool, frozenset[str] | None, frozenset[int]]
+
+
 class SessionTracker:
     """What the server has reported about one session."""
 
@@ -151,6 +157,11 @@ class SessionTracker:
         self._choose_shown()
 
     @property
+    def audience(self) -> Audience:
+        """What decides which part of a block the client sees."""
+        return self._client_listens, self._shown_variables, self._shown_kinds
+
+    @property
     def hides_usual_reports(self) -> bool:
         """The client does not want to hear what statements usually do: to the transaction, to LAST_INSERT_ID()."""
         return not self._client_listens or not (
@@ -165,15 +176,8 @@ class SessionTracker:
         Raises:
             MalformedPacket: the block contradicts its own lengths.
         """
-        cursor = Cursor(block)
-        for_client = []
-        while cursor.remaining:
-            start = cursor.position
-            kind = cursor.integer(1)
-            entry = cursor.lenenc_bytes()
-            if self._note_entry(kind, entry) and self._client_listens:
-                for_client.append(block[start : cursor.position])
-        return b"".join(for_client)
+        for_client = [whole for kind, entry, whole in read_entries(block) if self._note_entry(kind, entry)]
+        return b"".join(for_client) if self._client_listens else b""
 
     def _note_entry(self, kind: int, entry: bytes) -> bool:
         """Keep what an entry says; return whether the client would hear of it without the guard."""
@@ -192,10 +196,7 @@ class SessionTracker:
 
     def _note_variable(self, entry: bytes) -> bool:
         """Keep a variable's value; return whether the client would hear of it without the guard."""
-        cursor = Cursor(entry)
-        # MySQL spells a name as whoever made the list of names did.
-        name = sys.intern(_text(cursor).lower())
-        value = sys.intern(_text(cursor))
+        name, value = read_variable(entry)
         self.variables.pop(name, None)
         self.variables[name] = value
         if name in REPORT_VARIABLES:
@@ -216,6 +217,28 @@ def _shown(wanted: tuple[tuple[str, str], ...]) -> tuple[frozenset[str] | None, 
     variables = None if "*" in names else frozenset(name.strip().lower() for name in names.split(","))
     kinds = {kind for name, value in wanted for kind in _KINDS.get((name, value.upper()), ())}
     return variables, frozenset({*kinds, SessionTrack.GTIDS})
+
+
+def read_entries(block: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Read a block, entry by entry: its kind, what it says, and the whole of it.
+
+    Raises:
+        MalformedPacket: the block contradicts its own lengths.
+    """
+    cursor = Cursor(block)
+    while cursor.remaining:
+        start = cursor.position
+        kind = cursor.integer(1)
+        entry = cursor.lenenc_bytes()
+        yield kind, entry, block[start : cursor.position]
+
+
+def read_variable(entry: bytes) -> tuple[str, str]:
+    """Read what a SYSTEM_VARIABLES entry says: a name, in lower case, and a value. Raises MalformedPacket."""
+    cursor = Cursor(entry)
+    # MySQL spells a name as whoever made the list of names did.
+    name = sys.intern(_text(cursor).lower())
+    return name, sys.intern(_text(cursor))
 
 
 def _text(cursor: Cursor) -> str:

@@ -34,6 +34,19 @@ cdef struct Statement:
     uint8_t* types
     size_t types_length
 
+#: A command that need not be looked at, and one of the answers to it; see protocol.exchanges.
+cdef struct Exchange:
+    const uint8_t* command
+    size_t command_length
+    const uint8_t* reply
+    size_t reply_length
+    const uint8_t* shown  # what the client sees of the reply
+    size_t shown_length
+    uint16_t status  # as the reply has it
+
+cdef enum:
+    JOURNAL_LENGTH = 16
+
 cdef struct Walk:
     Position position
     int deprecates_eof
@@ -44,12 +57,25 @@ cdef struct Walk:
     uint32_t limit
     Statement* statements
     size_t statement_count
+    const Exchange* exchanges  # those of the same command follow one another
+    size_t exchange_count
+    size_t awaited  # how many of the exchanges begin with the command that is being answered, from here:
+    const Exchange* first_awaited
+    const Exchange* journal[JOURNAL_LENGTH]  # those that have passed and are still to be read
+    size_t journal_length
 
 cdef Walked walk(Walk* walk, uint8_t* data, size_t* end, size_t* passed) noexcept nogil
 cdef bint admits(Walk* walk, const uint8_t* packet, size_t length) noexcept nogil
+cdef bint knows(Walk* walk, const uint8_t* packet, size_t length) noexcept nogil
 cdef void begin_reply(Walk* walk, const uint8_t* packet) noexcept nogil
 cdef bint is_at_rest(Walk* walk) noexcept nogil
+
+cdef class ExchangeTable:
+    cdef Exchange* entries
+    cdef readonly tuple exchanges
 
 cdef class Walker:
     cdef Walk walk
     cdef object _types
+    cdef ExchangeTable _table
+    cdef bint _expects_reply(self, bytes packet, bint is_known) except -1

@@ -10,6 +10,9 @@ session other than that of its transaction, a request for a file, whatever is no
 front of it. ``protocol.riding`` then puts the twins' positions in agreement, and Python goes on from there. So the
 walker never has to know better: where it is in doubt it stops, and its twin decides.
 
+It also lets exchanges pass that it has been told of (``protocol.exchanges``). Their replies it does not read, but
+compares with what they were before, and keeps in a journal which have passed, for its twins to read later.
+
 Sources of the rules: as for the twins.
 """
 
@@ -228,6 +231,24 @@ cdef bint admits(Walk* walk, const uint8_t* packet, size_t length) noexcept nogi
     if packet[4] == COM_STMT_EXECUTE:
         return admits_execution(walk, packet + HEADER, payload)
     return packet[4] == COM_PING and payload == 1
+
+
+cdef bint knows(Walk* walk, const uint8_t* packet, size_t length) noexcept nogil:
+    """Tell whether bytes from the client are the command of a known exchange, which may go out to be read later."""
+    cdef size_t i, count = 0
+    cdef const Exchange* entry
+    if walk.journal_length == JOURNAL_LENGTH or length - HEADER >= walk.limit:
+        return False
+    for i in range(walk.exchange_count):
+        entry = &walk.exchanges[i]
+        if entry.command_length == length and not memcmp(entry.command, packet, length):
+            if not count:
+                walk.first_awaited = entry
+            count += 1
+        elif count:
+            break
+    walk.awaited = count
+    return count > 0
 
 
 cdef void begin_reply(Walk* walk, const uint8_t* packet) noexcept nogil:
@@ -513,11 +534,40 @@ cdef size_t pass_rows(Walk* walk, const uint8_t* data, size_t place, size_t end)
     return place
 
 
+cdef Walked take_known(Walk* walk, uint8_t* data, size_t* end, size_t* passed) noexcept nogil:
+    """Give the client what it is to see of the reply to the command of a known exchange; :func:`walk` otherwise."""
+    cdef Position* at = &walk.position
+    cdef const Exchange* entry
+    cdef Walked walked = STOPPED
+    cdef size_t i
+    passed[0] = 0
+    for i in range(walk.awaited):
+        entry = walk.first_awaited + i
+        if memcmp(data, entry.reply, min(end[0], entry.reply_length)):
+            continue
+        if end[0] < entry.reply_length:
+            walked = WAITS
+            continue
+        memmove(data + entry.shown_length, data + entry.reply_length, end[0] - entry.reply_length)
+        memcpy(data, entry.shown, entry.shown_length)
+        end[0] -= entry.reply_length - entry.shown_length
+        passed[0] = entry.shown_length
+        walk.journal[walk.journal_length] = entry
+        walk.journal_length += 1
+        walk.awaited = 0
+        at.left_warnings = False
+        end_result(at, entry.status, 0)
+        return ENDED
+    return walked
+
+
 cdef Walked walk(Walk* walk, uint8_t* data, size_t* end, size_t* passed) noexcept nogil:
     """Walk over what has come from the server, up to ``end``; ``passed`` is how much of it is for the client.
 
     Where an OK packet is made shorter, ``end`` becomes less.
     """
+    if walk.awaited:
+        return take_known(walk, data, end, passed)
     cdef Position* at = &walk.position
     cdef size_t place = min(<size_t> at.unseen, end[0])
     cdef size_t begin, stop, length
@@ -566,6 +616,36 @@ cdef uint8_t* copied(bytes data) except NULL:
     return copy
 
 
+cdef class ExchangeTable:
+    """Exchanges that walkers are to know: command, reply, what the client sees of it, and the status in it.
+
+    Those of the same command have to follow one another.
+
+    Raises:
+        ValueError: a client would see more than has come.
+    """
+
+    def __cinit__(self, exchanges):
+        cdef size_t count = len(exchanges)
+        cdef Exchange* entry
+        cdef bytes command, reply, shown
+        self.exchanges = tuple(exchanges)  # keeps alive what the entries point to
+        self.entries = <Exchange*> calloc(max(count, 1), sizeof(Exchange))
+        if self.entries == NULL:
+            raise MemoryError
+        for index, (command, reply, shown, status) in enumerate(self.exchanges):
+            entry = &self.entries[index]
+            entry.command, entry.command_length = command, len(command)
+            entry.reply, entry.reply_length = reply, len(reply)
+            entry.shown, entry.shown_length = shown, len(shown)
+            entry.status = status
+            if entry.shown_length > entry.reply_length:
+                raise ValueError(f"{len(shown)} bytes are shown of {len(reply)}")
+
+    def __dealloc__(self):
+        free(self.entries)
+
+
 cdef class Walker:
     """The positions of one session in both of its streams, and what has been noted on the way."""
 
@@ -587,6 +667,12 @@ cdef class Walker:
     @position.setter
     def position(self, position):
         self.walk.position = position
+        self.walk.awaited = self.walk.journal_length = 0
+
+    @property
+    def journal(self):
+        """The known exchanges that have passed since the position was set, in their order."""
+        return [self._table.exchanges[self.walk.journal[i] - self.walk.exchanges] for i in range(self.walk.journal_length)]
 
     def agree(self, *, bint deprecates_eof, bint counts_with_metadata_flag, bint has_attributes, bint hides_reports,
               bint admits_begin, uint32_t limit):
@@ -618,14 +704,27 @@ cdef class Walker:
         self.walk.statements = table
         self.walk.statement_count = count
 
+    def know(self, ExchangeTable table not None):
+        """Take note of the exchanges that are known on this link."""
+        self._table = table
+        self.walk.exchanges = table.entries
+        self.walk.exchange_count = len(table.exchanges)
+
     def admits(self, bytes packet):
         """Tell whether bytes from the client are one command that may pass; the reply to it is expected then."""
+        return self._expects_reply(packet, False)
+
+    def knows(self, bytes packet):
+        """Tell whether bytes from the client are the command of a known exchange; the reply to it is expected then."""
+        return self._expects_reply(packet, True)
+
+    cdef bint _expects_reply(self, bytes packet, bint is_known) except -1:
         cdef uint8_t* copy = copied(packet)
-        cdef bint is_admitted = admits(&self.walk, copy, len(packet))
-        if is_admitted:
+        cdef bint passes = knows(&self.walk, copy, len(packet)) if is_known else admits(&self.walk, copy, len(packet))
+        if passes:
             begin_reply(&self.walk, copy)
         free(copy)
-        return is_admitted
+        return passes
 
     def take(self, bytes data):
         """Walk over bytes from the server; return what is for the client, how many bytes that accounts for, and whether it stopped."""

@@ -65,6 +65,7 @@ cdef struct State:
 
 #: Each takes what is there to be taken, with the pump's buffer and its time, and tells whether the ride goes on.
 cdef Reason read_client(State* state, uint8_t* buffer, double now) noexcept nogil
+cdef Reason hear_out_client(State* state, uint8_t* buffer, double now) noexcept nogil
 cdef Reason read_server(State* state, uint8_t* buffer, double now) noexcept nogil
 cdef Reason flush_client(State* state, uint8_t* buffer, double now) noexcept nogil
 cdef Reason look_after(State* state, uint8_t* buffer, double now) noexcept nogil

@@ -4,7 +4,7 @@
 Theory of operation
 -------------------
 A ``Lane`` has two sockets, and the position in what passes over them (``protocol.walker``). A command is sent on when it
-is whole and of the ordinary kind, packets of the reply as they come. Whatever else happens ends the ride, at a packet
+is whole and either ordinary or known, packets of the reply as they come. Whatever else happens ends the ride, at a packet
 boundary, with all that the lane holds: an unusual command, a packet that says more than the walker understands, the end
 of a link, a client that does not read.
 
@@ -24,7 +24,7 @@ from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from protocol.walker cimport ENDED, STOPPED, Walked, Walker, admits, begin_reply, is_at_rest, walk
+from protocol.walker cimport ENDED, STOPPED, Walked, Walker, admits, begin_reply, is_at_rest, knows, walk
 
 import ssl
 
@@ -198,7 +198,7 @@ cdef Reason read_client(State* state, uint8_t* buffer, double now) noexcept nogi
         # Another command waits in a record of its own, of which epoll would not tell again.
         or (state.client.tls != NULL and may_have_more(&state.client, count, 0))
         or now - state.server.heard_at > state.validate_after
-        or not admits(state.walk, buffer, count)
+        or not (admits(state.walk, buffer, count) or knows(state.walk, buffer, count))
         or not keep_command(state, buffer, count)
     ):
         return keep_for(state, &state.client.received, buffer, count, COMMAND)
@@ -214,6 +214,18 @@ cdef Reason read_client(State* state, uint8_t* buffer, double now) noexcept nogi
     if sent < count:
         return keep_for(state, &state.server.unsent, buffer + sent, count - sent, SLOW)
     return NONE
+
+
+cdef Reason hear_out_client(State* state, uint8_t* buffer, double now) noexcept nogil:
+    """Receive what a client has said before it ended its side, which most often is goodbye."""
+    cdef ssize_t count
+    if state.is_blocked or not is_at_rest(state.walk):
+        return CLIENT_ENDED
+    count = receive(state, &state.client, buffer, TAIL_BYTES + 1)
+    if count <= 0:
+        return CLIENT_ENDED
+    state.client.heard_at = now
+    return keep_for(state, &state.client.received, buffer, count, CLIENT_ENDED)
 
 
 # A reply
@@ -275,6 +287,8 @@ cdef void note_rest(State* state) noexcept nogil:
         state.walk.position.is_insert_id_unsettled or state.walk.position.is_transaction_unsettled
     ) and not state.walk.position.left_warnings:
         state.is_unsettled = True
+    if state.walk.journal_length:
+        state.is_unsettled = True  # what has passed may be something to be settled
 
 
 cdef Reason give_client(State* state, const uint8_t* data, size_t length, double now) noexcept nogil:

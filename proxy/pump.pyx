@@ -29,6 +29,7 @@ from proxy.lane cimport (
     State,
     flush_client,
     has_had_its_turn,
+    hear_out_client,
     look_after,
     read_client,
     read_server,
@@ -236,7 +237,7 @@ cdef void handle(Engine* engine, State* state, int side, uint32_t events) noexce
             go_on(engine, state, read_server(state, engine.buffer, engine.now))
         return
     if has_ended:
-        hand_back(engine, state, CLIENT_ENDED)
+        hand_back(engine, state, hear_out_client(state, engine.buffer, engine.now))
         return
     if events & EPOLLOUT and state.is_blocked:
         go_on(engine, state, flush_client(state, engine.buffer, engine.now))

@@ -4,12 +4,14 @@ import time
 
 import trio
 
+from protocol.exchanges import Exchanges
+from protocol.reply import Expected
 from protocol.riding import Rider
 from proxy.carrier import Carrier
 from proxy.lane import Lane
 from proxy.link import Link
 from proxy.relay import Event, TrioRelay, YieldDue
-from proxy.upstream import Upstream
+from proxy.upstream import GOODBYE, Upstream
 
 #: A packet that is not whole yet may have so many bytes for the pump; longer rows are passed on as they come.
 _LONGEST_BEGINNING = 64 * 1024
@@ -25,18 +27,19 @@ _NEVER = float("inf")
 class PumpRelay:
     """One session's; see :class:`proxy.relay.Relay`."""
 
-    def __init__(self, client: Link, upstream: Upstream, carrier: Carrier) -> None:
+    def __init__(self, client: Link, upstream: Upstream, carrier: Carrier, exchanges: Exchanges) -> None:
         self._client = client
         self._upstream = upstream
         self._carrier = carrier
-        self._trio = TrioRelay(client, upstream, self._rides_at)
+        self._exchanges = exchanges
+        self._trio = TrioRelay(client, upstream, self._rides_at, self._note_exchange)
         self._lane = Lane()
         self._rider: Rider | None = None
         self._is_drained = self._has_ended = self._is_riding = False
         #: What of the lane's traffic has been counted.
         self._counted = (0, 0, 0)
-        #: So many ordinary commands in a row make the pump worth the change.
-        self._wanted_run = _SHORTEST_RUN
+        #: So many ordinary commands in a row make the pump worth the change; none at first.
+        self._wanted_run = 0
 
     def __repr__(self) -> str:
         return f"<PumpRelay between {self._client} and {self._upstream}>"
@@ -83,8 +86,18 @@ class PumpRelay:
         """Give the rider of the link at hand."""
         upstream = self._upstream
         if self._rider is None or not self._rider.is_of(upstream.tracker):
-            self._rider = Rider(self._lane, upstream.reader, upstream.tracker, upstream.memory, upstream.capabilities)
+            self._rider = Rider(
+                self._lane,
+                upstream.reader,
+                upstream.tracker,
+                upstream.memory,
+                agreed=upstream.capabilities,
+                exchanges=self._exchanges,
+            )
         return self._rider
+
+    def _note_exchange(self, asked: Expected, reply: bytes, shown: bytes) -> None:
+        self._current_rider().note_exchange(asked, reply, shown)
 
     def catch_up(self) -> int | None:
         """Bring traffic and times up to date for an onlooker; return the code of the command that is being answered."""
@@ -114,11 +127,13 @@ class PumpRelay:
         client_failure, server_failure = (error and OSError(error, "") for error in lane.errors)
         client.take_back(from_client, for_client, lane.client_failure or client_failure or None)
         link.take_back(from_server, for_server, lane.server_failure or server_failure or None)
-        rider.alight(command)
+        if command or from_server or for_client or for_server or from_client != GOODBYE:
+            rider.alight(command)
+        # Otherwise the session is over, and nobody asks any more what it was.
         self._note_progress()
         commands, *_ = lane.traffic
         if commands < _SHORTEST_RUN:
-            self._wanted_run = min(2 * self._wanted_run, _LONGEST_RUN)
+            self._wanted_run = min(max(2 * self._wanted_run, _SHORTEST_RUN), _LONGEST_RUN)
         elif commands > _LONGEST_RUN:
             self._wanted_run = _SHORTEST_RUN
         if commands:

@@ -16,7 +16,7 @@ import trio
 from protocol.command import Decision, Verdict
 from protocol.constants import CommandCode
 from protocol.errors import ProtocolError
-from protocol.reply import Stage
+from protocol.reply import Expected, Stage
 from proxy.errors import LinkLost
 from proxy.link import Link
 from proxy.upstream import GOODBYE, Upstream
@@ -102,14 +102,28 @@ def _never() -> float:
     return float("inf")
 
 
+def _ignore(_asked: Expected, _reply: bytes, _shown: bytes) -> None:
+    pass
+
+
 class TrioRelay:
     """The relay in plain trio: at first one task, then one for each direction and one for what a slow client leaves."""
 
-    def __init__(self, client: Link, upstream: Upstream, yields_at: Callable[[], float] = _never) -> None:
-        """``yields_at`` tells when another relay could go on from here, in trio's time."""
+    def __init__(
+        self,
+        client: Link,
+        upstream: Upstream,
+        yields_at: Callable[[], float] = _never,
+        note_exchange: Callable[[Expected, bytes, bytes], None] = _ignore,
+    ) -> None:
+        """``yields_at`` tells when another relay could go on from here, in trio's time.
+
+        ``note_exchange`` is given short commands, with the reply to them and what the client saw of it.
+        """
         self._client = client
         self._upstream = upstream
         self._yields_at = yields_at
+        self._note_exchange = note_exchange
         self._draining = False
         self._event: Event | YieldDue | None = None
         self._scope = trio.CancelScope()
@@ -296,13 +310,17 @@ class TrioRelay:
 
     async def _pass_replies(self) -> Event | YieldDue | None:
         """Give the client what has come for it."""
-        client, upstream = self._client, self._upstream
+        client, upstream, tracker = self._client, self._upstream, self._upstream.tracker
+        asked = tracker.expected[0] if len(tracker.expected) == 1 and not tracker.reply_begun else None
+        came = upstream.link.inbox
         shown = upstream.take_replies()
+        if asked is not None and asked.note is not None and tracker.idle and not upstream.link.inbox:
+            self._note_exchange(asked, came, shown)
         if shown:
             upstream.active_at = upstream.link.heard_at
             upstream.traffic.bytes_from_server += len(shown)
             await client.post(shown)
-        is_idle = upstream.tracker.idle
+        is_idle = tracker.idle
         if is_idle and not client.has_unsent:
             self._note_rest()
             if self._is_drained():

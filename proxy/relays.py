@@ -48,6 +48,7 @@ def choose_relays(kind: RelayKind, workers: int) -> Relays:
         return Relays(kind, TrioRelay)
     try:
         # Compiled where there is a compiler, and where the system has epoll.
+        from protocol.exchanges import Exchanges  # noqa: PLC0415
         from proxy.carrier import Carriers  # noqa: PLC0415
         from proxy.pump_relay import PumpRelay  # noqa: PLC0415
     except ImportError as error:
@@ -55,9 +56,9 @@ def choose_relays(kind: RelayKind, workers: int) -> Relays:
         if kind is RelayKind.PUMP:
             raise StartError(f"relay: {lack}; write relay: auto") from error
         return Relays(RelayKind.TRIO, TrioRelay, lack=lack)
-    carriers = Carriers(workers)
+    carriers, exchanges = Carriers(workers), Exchanges()
 
     def make(client: Link, upstream: Upstream) -> Relay:
-        return PumpRelay(client, upstream, carriers.next())
+        return PumpRelay(client, upstream, carriers.next(), exchanges)
 
     return Relays(RelayKind.PUMP, make, carriers.running, workers, carriers.take_lag)

@@ -375,6 +375,13 @@ def test_state(stack: ExitStack, guard: Guard, server: Server, cases: dict[str, 
     run_cases(stack, guard, server, cases)
 
 
+@pytest.mark.parametrize("cases", [CHARACTER_SETS, VARIABLES], ids=["character sets", "variables"])
+def test_state_that_sessions_have_had_before(guard: Guard, server: Server, cases: dict[str, Case]) -> None:
+    for _ in range(3):  # what passes for the third time need not be looked at while it does
+        with ExitStack() as stack:
+            run_cases(stack, guard, server, cases)
+
+
 def test_user_variables(stack: ExitStack, guard: Guard, server: Server) -> None:
     run_cases(stack, guard, server, {name: ([sql], LOOK_AT_VARIABLES) for name, sql in USER_VARIABLES.items()})
 

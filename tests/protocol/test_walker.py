@@ -17,6 +17,7 @@ from tests.protocol.transcripts import NONE, OK, QUERY, Wire, ask, frame, ok_wit
 
 walker_module = pytest.importorskip("protocol.walker", reason="not compiled", exc_type=ImportError)
 
+from protocol.exchanges import Exchanges  # noqa: E402
 from protocol.riding import Rider  # noqa: E402
 
 
@@ -26,7 +27,9 @@ class RidingWire(Wire):
     def __init__(self, capabilities: int = NONE, **options: Any) -> None:
         super().__init__(capabilities, **options)
         self.walker = walker_module.Walker()
-        self.rider = Rider(self.walker, self.reader, self.tracker, self.memory, capabilities)
+        self.rider = Rider(
+            self.walker, self.reader, self.tracker, self.memory, agreed=capabilities, exchanges=Exchanges()
+        )
         #: Commands admitted, and pieces of replies walked over.
         self.admitted = self.walked = 0
 

@@ -15,7 +15,9 @@ import trio
 import trustme
 
 from config import RelayKind
+from protocol.effects import Effects
 from protocol.framing import build_packet
+from protocol.packets import Ok
 from proxy.relay import ClientGone, DecisionDue, DrainDue, Event, ProbeDue, UpstreamLost
 from proxy.relays import MakeRelay, choose_relays
 from tests.proxy.rig import COLUMN, EOF, Rig, ok, packets, rigged
@@ -77,6 +79,93 @@ async def test_other_commands_are_handed_back_and_it_goes_on_behind_them() -> No
             await rig.client.send(build_packet(b"\x01", 0))
             await until(lambda: events)
         assert isinstance(events[0], DecisionDue)
+
+
+NAMES = b"\x03SET NAMES utf8mb4"
+_WAIT_TIMEOUT = b"\x00\x11\x0cwait_timeout\x03100"
+#: What the client sees of the reply to it is an ordinary OK packet.
+NAMED = packets(Ok(0, 0, 0, 2, 0, b"", _WAIT_TIMEOUT).build())
+
+
+async def board_knowing(rig: Rig) -> None:
+    """Have the pump know the answer to :data:`NAMES`, and then have the session."""
+    rig.server.answer = lambda command: NAMED if command == NAMES else ok()
+    for _ in range(2):
+        assert await rig.ask(NAMES) == ok()
+    await board(rig)
+    rig.upstream.memory.tracked.variables.clear()
+
+
+async def test_what_was_seen_before_is_carried_and_read_once_the_session_is_quiet() -> None:
+    async with pumping() as rig:
+        events: list[Event] = []
+        async with riding(rig, events):
+            await board_knowing(rig)
+            for payload in (NAMES, b"\x03SELECT 1", NAMES):
+                assert await rig.ask(payload) == ok()
+            assert len(rig.relay._lane.journal) == 2  # type: ignore[attr-defined]
+            assert rig.upstream.memory.tracked.variables == {}
+            await until(lambda: rig.upstream.memory.tracked.variables == {"wait_timeout": "100"})
+            assert await rig.ask(b"\x03SELECT 1") == ok()
+        assert events == []
+
+
+async def test_what_was_seen_before_is_read_before_anything_is_decided() -> None:
+    async with pumping() as rig:
+        events: list[Event] = []
+        async with riding(rig, events):
+            await board_knowing(rig)
+            assert await rig.ask(NAMES) == ok()
+            rig.server.sock.shutdown(socket.SHUT_RDWR)
+            await until(lambda: events)
+        assert isinstance(events[0], UpstreamLost)
+        assert rig.upstream.memory.tracked.variables == {"wait_timeout": "100"}
+        assert rig.upstream.tracker.expected == []
+
+
+async def test_a_link_that_ends_in_the_middle_of_an_answer_that_was_known() -> None:
+    async with pumping() as rig:
+        events: list[Event] = []
+        async with riding(rig, events):
+            await board_knowing(rig)
+            rig.server.answer = lambda _: NAMED[:20]
+            await rig.client.send(build_packet(NAMES, 0))
+            await until(lambda: rig.server.heard[-1] == NAMES)
+            rig.server.sock.shutdown(socket.SHUT_RDWR)
+            await until(lambda: events)
+        assert isinstance(events[0], UpstreamLost)
+        (expected,) = rig.upstream.tracker.expected
+        assert expected.packet == build_packet(NAMES, 0)
+        assert isinstance(expected.note, Effects)
+        assert rig.upstream.memory.tracked.variables == {}
+
+
+async def test_another_answer_than_before_is_read_at_once() -> None:
+    async with pumping() as rig:
+        events: list[Event] = []
+        async with riding(rig, events):
+            await board_knowing(rig)
+            rig.server.answer = lambda _: NAMED.replace(b"100", b"200")
+            assert await rig.ask(NAMES) == ok()
+            assert rig.upstream.memory.tracked.variables == {"wait_timeout": "200"}
+        assert events == []
+
+
+@pytest.mark.parametrize("last", [b"\x01", b"\x03SELECT 2"])
+async def test_the_last_word_of_a_client_that_leaves_is_heard(last: bytes) -> None:
+    async with pumping() as rig:
+        events: list[Event] = []
+        async with riding(rig, events):
+            await board(rig)
+            await rig.client.send(build_packet(last, 0))
+            rig.client.shutdown(socket.SHUT_WR)
+            if last == b"\x01":
+                await until(lambda: events)
+                assert isinstance(events[0], DecisionDue)
+            else:
+                assert await rig.client.recv(100) == ok()
+                await until(lambda: events)
+                assert isinstance(events[0], ClientGone)
 
 
 async def test_a_busy_session_stays_when_a_quiet_one_would_come() -> None:
