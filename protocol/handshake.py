@@ -5,8 +5,8 @@ is kept where the packet is built again, so that what passes passes whole. Layou
 Packets"; MariaDB's extended capabilities as in MariaDB's page "Connecting".
 """
 
-from dataclasses import dataclass, field
-from typing import Self
+from struct import Struct
+from typing import NamedTuple, Self
 
 from protocol.constants import EOF_BYTE, Capability, CommandCode
 from protocol.errors import MalformedPacket
@@ -26,8 +26,15 @@ def _speaks_mariadb(capabilities: int) -> bool:
     return not capabilities & Capability.LONG_PASSWORD
 
 
-@dataclass(frozen=True)
-class Greeting:
+#: Behind the version: thread id, begin of the scramble, low capabilities, charset, status, high capabilities, length of
+#: the scramble, MariaDB's extended capabilities.
+_GREETING_FIELDS = Struct("<I8sxHBHHB6xI")
+#: What a login request shares with an SSL request: capabilities, largest packet, charset, filler, MariaDB's extended
+#: capabilities.
+_CLIENT_HEADER = Struct("<IIB19sI")
+
+
+class Greeting(NamedTuple):
     """The server's first packet (protocol 10)."""
 
     version: bytes
@@ -45,16 +52,8 @@ class Greeting:
         if cursor.integer(1) != _GREETING_VERSION:
             raise MalformedPacket(f"a greeting of protocol version {payload[0]} cannot be understood")
         version = cursor.nul_bytes()
-        thread_id = cursor.integer(4)
-        nonce = cursor.take(8)
-        cursor.take(1)
-        capabilities = cursor.integer(2)
-        charset = cursor.integer(1)
-        status = cursor.integer(2)
-        capabilities |= cursor.integer(2) << 16
-        nonce_length = cursor.integer(1)
-        cursor.take(6)
-        extended = cursor.integer(4)
+        thread_id, nonce, low, charset, status, high, nonce_length, extended = cursor.fields(_GREETING_FIELDS)
+        capabilities = low | high << 16
         if _speaks_mariadb(capabilities):
             capabilities |= extended << _MARIADB_EXTENDED
         nonce += cursor.take(max(13, nonce_length - 8)).removesuffix(b"\0")
@@ -65,39 +64,22 @@ class Greeting:
 
     def build(self) -> bytes:
         """Write the packet's payload."""
-        low = self.capabilities & _LOW_32
-        return b"".join(
-            (
-                bytes((_GREETING_VERSION,)) + self.version + b"\0",
-                self.thread_id.to_bytes(4, "little"),
-                self.nonce[:8] + b"\0",
-                (low & 0xFFFF).to_bytes(2, "little"),
-                bytes((self.charset,)),
-                self.status.to_bytes(2, "little"),
-                (low >> 16).to_bytes(2, "little"),
-                bytes((NONCE_LENGTH + 1,)) + bytes(6),
-                (self.capabilities >> _MARIADB_EXTENDED).to_bytes(4, "little"),
-                self.nonce[8:] + b"\0",
-                self.plugin + b"\0",
-            )
+        capabilities = self.capabilities
+        fields = _GREETING_FIELDS.pack(
+            self.thread_id,
+            self.nonce[:8],
+            capabilities & 0xFFFF,
+            self.charset,
+            self.status,
+            capabilities >> 16 & 0xFFFF,
+            NONCE_LENGTH + 1,
+            capabilities >> _MARIADB_EXTENDED,
         )
+        begin = bytes((_GREETING_VERSION,)) + self.version + b"\0"
+        return begin + fields + self.nonce[8:] + b"\0" + self.plugin + b"\0"
 
 
-def _client_header(capabilities: int, max_packet_size: int, charset: int, filler: bytes) -> bytes:
-    """Write the 32 bytes that a login request shares with an SSL request."""
-    return b"".join(
-        (
-            (capabilities & _LOW_32).to_bytes(4, "little"),
-            max_packet_size.to_bytes(4, "little"),
-            bytes((charset,)),
-            filler,
-            (capabilities >> _MARIADB_EXTENDED).to_bytes(4, "little"),
-        )
-    )
-
-
-@dataclass(frozen=True)
-class LoginRequest:
+class LoginRequest(NamedTuple):
     """The client's answer to the greeting (``HandshakeResponse41``).
 
     ``filler`` are the 19 bytes that nobody has given a meaning yet. ``schema``, ``plugin`` and ``attributes`` are None
@@ -109,10 +91,13 @@ class LoginRequest:
     charset: int
     filler: bytes
     user: bytes
-    auth_response: bytes = field(repr=False)  # with some plugins, the password itself
+    auth_response: bytes  # with some plugins, the password itself
     schema: bytes | None
     plugin: bytes | None
     attributes: bytes | None
+
+    def __repr__(self) -> str:
+        return f"<LoginRequest of {self.user!r}>"
 
     @staticmethod
     def wants_tls(payload: bytes) -> bool:
@@ -130,14 +115,10 @@ class LoginRequest:
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """Read a login request."""
-        cursor = Cursor(payload)
-        capabilities = cursor.integer(4)
-        if not capabilities & Capability.PROTOCOL_41:
+        if not int.from_bytes(payload[:4], "little") & Capability.PROTOCOL_41:
             raise MalformedPacket("the client speaks the protocol of MySQL 4.0 or older")
-        max_packet_size = cursor.integer(4)
-        charset = cursor.integer(1)
-        filler = cursor.take(19)
-        extended = cursor.integer(4)
+        cursor = Cursor(payload)
+        capabilities, max_packet_size, charset, filler, extended = cursor.fields(_CLIENT_HEADER)
         if _speaks_mariadb(capabilities):
             capabilities |= extended << _MARIADB_EXTENDED
         user = cursor.nul_bytes()
@@ -159,7 +140,11 @@ class LoginRequest:
 
     def build_ssl_request(self) -> bytes:
         """Write the SSL request that precedes this login request on an encrypted link."""
-        return _client_header(self.capabilities | Capability.SSL, self.max_packet_size, self.charset, self.filler)
+        return self._header(self.capabilities | Capability.SSL)
+
+    def _header(self, capabilities: int) -> bytes:
+        low, extended = capabilities & _LOW_32, capabilities >> _MARIADB_EXTENDED
+        return _CLIENT_HEADER.pack(low, self.max_packet_size, self.charset, self.filler, extended)
 
     def build(self) -> bytes:
         """Write the packet's payload."""
@@ -171,7 +156,7 @@ class LoginRequest:
         else:
             auth_response = self.auth_response + b"\0"
         parts = [
-            _client_header(capabilities, self.max_packet_size, self.charset, self.filler),
+            self._header(capabilities),
             self.user + b"\0",
             auth_response,
         ]
@@ -192,16 +177,18 @@ def _nul_or_end(cursor: Cursor) -> bytes:
     return text
 
 
-@dataclass(frozen=True)
-class ChangeUser:
+class ChangeUser(NamedTuple):
     """``COM_CHANGE_USER``: log in anew on an open link. ``rest`` is what follows the plugin's name (the attributes)."""
 
     user: bytes
-    auth_response: bytes = field(repr=False)  # with some plugins, the password itself
+    auth_response: bytes  # with some plugins, the password itself
     schema: bytes
     charset: int | None
     plugin: bytes | None
     rest: bytes
+
+    def __repr__(self) -> str:
+        return f"<ChangeUser to {self.user!r}>"
 
     @classmethod
     def parse(cls, payload: bytes, capabilities: int) -> Self:
@@ -232,8 +219,7 @@ class ChangeUser:
         return b"".join((*parts, self.rest))
 
 
-@dataclass(frozen=True)
-class AuthSwitch:
+class AuthSwitch(NamedTuple):
     """``AuthSwitchRequest``: the server wants another authentication plugin, with a scramble of its own.
 
     ``nonce`` is whatever the plugin begins with; only the scrambles of MySQL's own plugins have a NUL behind them.

@@ -8,7 +8,7 @@ client's request is heard here, and what follows is handed on. Sources: the manu
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from protocol import auth
 from protocol.constants import Capability, ErrorCode
@@ -53,14 +53,15 @@ class ClientLogin:
     proof: Proof | None
 
 
-def make_greeting(server: Greeting, *, relays: bool) -> Greeting:
+def make_greeting(server: Greeting, *, thread_id: int, relays: bool) -> Greeting:
     """Make the greeting for a client out of the server's: all but the plugin and what we do not offer is the same.
 
-    The scramble is the server's, so that what a client makes of it can be handed on.
+    ``thread_id`` is the one by which the client is to know its session. The scramble is the server's, so that what a
+    client makes of it can be handed on.
     """
     capabilities = server.capabilities & FORWARDED | NEEDED | Capability.SSL
     plugin = server.plugin if relays else auth.CACHING_SHA2
-    return replace(server, capabilities=capabilities, plugin=plugin)
+    return server._replace(thread_id=thread_id, capabilities=capabilities, plugin=plugin)
 
 
 def greet_client(

@@ -64,6 +64,8 @@ _EXECUTED_LAST = 64
 #: One for all sessions: an empty set is as large as a full one.
 _NO_NAMES: frozenset[Any] = frozenset()
 
+_NOTHING_LOST = Leftover(0)
+
 
 class SessionMemory:
     """All that is known of one client's session on the server."""
@@ -113,7 +115,7 @@ class SessionMemory:
         #: Whether the transaction that the client believes to be in is lost.
         self.lost_transaction = False
         #: What the client's next statement must not ask for, because a new link cannot know it.
-        self.lost_leftovers = Leftover(0)
+        self.lost_leftovers = _NOTHING_LOST
         self._dialect_changes = 0
         self._holds: Counter[Hold] = Counter()
 

@@ -4,8 +4,8 @@
 Response Packets" and "COM_STMT_PREPARE Response".
 """
 
-from dataclasses import dataclass, replace
-from typing import Self
+from struct import Struct
+from typing import NamedTuple, Self
 
 from protocol.constants import ERR_BYTE, OK_BYTE, Status
 from protocol.errors import MalformedPacket
@@ -13,9 +13,13 @@ from protocol.wire import Cursor, lenenc_bytes, lenenc_integer
 
 _SHORTEST_OK = 7  # header, two integers of one byte, status, warnings
 
+#: Status flags and the number of warnings.
+_OK_FIELDS = Struct("<HH")
+#: Statement id, columns, parameters, and what is left of the fixed part.
+_PREPARE_OK_FIELDS = Struct("<IHH3x")
 
-@dataclass(frozen=True)
-class Err:
+
+class Err(NamedTuple):
     """An ERR packet. ``sqlstate`` is empty before the capabilities are known, and then not on the wire at all."""
 
     code: int
@@ -39,11 +43,10 @@ class Err:
 
     def without_sqlstate(self) -> Self:
         """Give the form for a client that has not been greeted yet."""
-        return replace(self, sqlstate="")
+        return self._replace(sqlstate="")
 
 
-@dataclass(frozen=True)
-class Ok:
+class Ok(NamedTuple):
     """An OK packet, under either header byte. ``state`` is the session-track block, empty where there is none."""
 
     header: int
@@ -64,8 +67,7 @@ class Ok:
         header = cursor.integer(1)
         affected_rows = cursor.lenenc_integer()
         last_insert_id = cursor.lenenc_integer()
-        status = cursor.integer(2)
-        warnings = cursor.integer(2)
+        status, warnings = cursor.fields(_OK_FIELDS)
         info = cursor.lenenc_bytes() if cursor.remaining else b""
         state = b""
         if status & Status.SESSION_STATE_CHANGED and cursor.remaining:
@@ -81,8 +83,7 @@ class Ok:
             bytes((self.header,)),
             lenenc_integer(self.affected_rows),
             lenenc_integer(self.last_insert_id),
-            status.to_bytes(2, "little"),
-            self.warnings.to_bytes(2, "little"),
+            _OK_FIELDS.pack(status, self.warnings),
         ]
         if self.info or self.state:
             parts.append(lenenc_bytes(self.info))
@@ -99,8 +100,7 @@ def ok_summary(payload: bytes) -> tuple[int, int, int, int]:
     return ok.affected_rows, ok.last_insert_id, ok.status, ok.warnings
 
 
-@dataclass(frozen=True)
-class PrepareOk:
+class PrepareOk(NamedTuple):
     """The first packet of the answer to ``COM_STMT_PREPARE``.
 
     ``sends_metadata`` is False where a client with OPTIONAL_METADATA was told to do without column definitions.
@@ -117,8 +117,5 @@ class PrepareOk:
         cursor = Cursor(payload)
         if cursor.integer(1) != OK_BYTE:
             raise MalformedPacket(f"0x{payload[0]:02x} does not begin the answer to a prepare")
-        statement_id = cursor.integer(4)
-        columns = cursor.integer(2)
-        parameters = cursor.integer(2)
-        cursor.take(3)
+        statement_id, columns, parameters = cursor.fields(_PREPARE_OK_FIELDS)
         return cls(statement_id, columns, parameters, not cursor.remaining or cursor.integer(1) != 0)

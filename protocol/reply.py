@@ -19,7 +19,6 @@ Resultset" and "COM_STMT_PREPARE Response"; MySQL's ``sql/protocol_classic.cc``.
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from enum import IntEnum, auto
 from struct import Struct
 from typing import ClassVar, NamedTuple
@@ -496,10 +495,10 @@ class ReplyTracker:
             self._memory.note_ok(note)
             # MySQL sets the flag for some changes that it has no word for.
             if shown != ok.state or not shown:
-                payload = replace(ok, state=shown).build()
+                payload = ok._replace(state=shown).build()
         if self.rerun_refusal is not None:
             ok = Ok.parse(payload)
-            payload = replace(ok, status=ok.status & ~_RERUN_STATUS).build()
+            payload = ok._replace(status=ok.status & ~_RERUN_STATUS).build()
         if self.expected[0].kind is ReplyKind.RESULTS:
             self.left_warnings = warnings > 0
             self._note_leftovers(has_warnings=self.left_warnings, has_rows=False, has_changed_rows=affected_rows > 0)

@@ -5,7 +5,6 @@ dialog, MariaDB's ``plugin/auth_dialog/dialog.c``.
 """
 
 from contextlib import suppress
-from dataclasses import replace
 
 from protocol import auth
 from protocol.constants import EOF_BYTE, ERR_BYTE, OK_BYTE, Capability, ErrorCode
@@ -42,7 +41,7 @@ def upstream_request(client: LoginRequest, server: Greeting) -> LoginRequest:
     """Make our own login request out of the client's: its capabilities, charset, schema and attributes."""
     ours = (NEEDED | _WANTED) & server.capabilities
     capabilities = client.capabilities & FORWARDED | ours
-    return replace(client, capabilities=capabilities)
+    return client._replace(capabilities=capabilities)
 
 
 def changed_login(login: LoginRequest, change: ChangeUser) -> LoginRequest:
@@ -52,7 +51,7 @@ def changed_login(login: LoginRequest, change: ChangeUser) -> LoginRequest:
     if attributes is not None and change.rest:
         with suppress(MalformedPacket):  # what nobody can read is not worth a session
             attributes = Cursor(change.rest).lenenc_bytes()
-    return replace(login, user=change.user, schema=change.schema or None, charset=charset, attributes=attributes)
+    return login._replace(user=change.user, schema=change.schema or None, charset=charset, attributes=attributes)
 
 
 def log_in(request: LoginRequest, password: bytes, server: Greeting, *, tls: bool, private: bool) -> Dialogue[bytes]:
@@ -69,7 +68,7 @@ def log_in(request: LoginRequest, password: bytes, server: Greeting, *, tls: boo
     plugin = server.plugin if server.plugin in (auth.NATIVE, auth.CACHING_SHA2) else auth.NATIVE
     private = private or tls
     response = _first_response(plugin, password, server.nonce, private=private)
-    yield Say(replace(request, plugin=plugin, auth_response=response).build())
+    yield Say(request._replace(plugin=plugin, auth_response=response).build())
     return (yield from _answer_challenges(plugin, server.nonce, password, private=private))
 
 
@@ -79,14 +78,14 @@ def hand_on(request: LoginRequest, *, tls: bool) -> Dialogue[None]:
         request = yield from _encrypt(request)
     # A client that knows no plugins speaks this one.
     plugin = auth.NATIVE if request.plugin is None else request.plugin
-    yield Say(replace(request, plugin=plugin).build())
+    yield Say(request._replace(plugin=plugin).build())
 
 
 def _encrypt(request: LoginRequest) -> Dialogue[LoginRequest]:
     """Have the link encrypted; return the request as it goes over such a link."""
     yield Say(request.build_ssl_request())
     yield Encrypt()
-    return replace(request, capabilities=request.capabilities | Capability.SSL)
+    return request._replace(capabilities=request.capabilities | Capability.SSL)
 
 
 def change_user(request: ChangeUser, capabilities: int, password: bytes, *, private: bool) -> Dialogue[bytes]:
@@ -94,7 +93,7 @@ def change_user(request: ChangeUser, capabilities: int, password: bytes, *, priv
 
     Servers answer with a new scramble whatever the first response is, so that is left empty.
     """
-    yield Say(replace(request, auth_response=b"").build(capabilities))
+    yield Say(request._replace(auth_response=b"").build(capabilities))
     return (yield from _answer_challenges(b"", b"", password, private=private))
 
 

@@ -4,6 +4,9 @@ Types are those of the manual's page "MySQL Protocol Basic Data Types": fixed-le
 length-encoded ("lenenc") integers and strings, NUL-terminated strings.
 """
 
+from struct import Struct
+from typing import Any
+
 from protocol.errors import MalformedPacket
 
 #: Bytes in a length-encoded integer behind the byte that it begins with.
@@ -40,6 +43,10 @@ class Cursor:
     def take_rest(self) -> bytes:
         """Read all that is left, which may be nothing."""
         return self.take(self.remaining)
+
+    def fields(self, layout: Struct) -> tuple[Any, ...]:
+        """Read fields of fixed lengths, all of them or none."""
+        return layout.unpack(self.take(layout.size))
 
     def integer(self, width: int) -> int:
         """Read an unsigned integer of ``width`` bytes."""

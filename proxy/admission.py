@@ -1,7 +1,5 @@
 """Letting a client in: it logs in to us, we log in to the server as it, and it learns what the server says."""
 
-from dataclasses import replace
-
 import trio
 from structlog.stdlib import BoundLogger
 
@@ -118,7 +116,7 @@ class Admission:
         upstream, passwords = self._upstream, self._shared.passwords.for_dialogue
         server = await upstream.connect()
         upstream.known_thread = self._shared.threads.admit(server.thread_id)
-        greeting = replace(make_greeting(server, relays=passwords.relays), thread_id=upstream.known_thread)
+        greeting = make_greeting(server, thread_id=upstream.known_thread, relays=passwords.relays)
         self._nonce = greeting.nonce
         login = await conversation.run(
             greet_client(greeting, passwords, private=self._client.is_private, requires_tls=self._tls.is_required)

@@ -1,7 +1,5 @@
 """Who a session is at the server, and how it is logged in there: at first, on a new link, and as another user."""
 
-from dataclasses import replace
-
 from protocol.constants import Capability, ErrorCode
 from protocol.errors import ServerError
 from protocol.handshake import ChangeUser, Greeting, LoginRequest
@@ -103,7 +101,7 @@ class Identity:
         """
         request = upstream_request(self._request, greeting)
         capabilities = request.capabilities & ~Capability.CONNECT_WITH_DB
-        request = replace(request, capabilities=capabilities, schema=None)
+        request = request._replace(capabilities=capabilities, schema=None)
         try:
             ok = await self._log_in(link, greeting, request, password)
         except ServerError as error:

@@ -144,7 +144,7 @@ class Side:
             if not is_uncalled and not is_repeated:
                 entries.append(ok.state[start : cursor.position])
         # MariaDB reports several variables in the order of its hash table. An empty block goes with its flag.
-        return replace(ok, state=b"".join(sorted(entries))).build()
+        return ok._replace(state=b"".join(sorted(entries))).build()
 
 
 class Twins:

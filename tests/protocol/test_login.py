@@ -80,7 +80,7 @@ def request_of(password: str, *, plugin: bytes = auth.CACHING_SHA2) -> bytes:
         auth.CACHING_SHA2: auth.caching_sha2_response,
         auth.NATIVE: auth.native_response,
     }[plugin](password.encode(), SCRAMBLE)
-    return replace(REQUEST, plugin=plugin, auth_response=response).build()
+    return REQUEST._replace(plugin=plugin, auth_response=response).build()
 
 
 def proof_of(login: ClientLogin) -> Proof:
@@ -208,7 +208,7 @@ def test_the_server_judges_an_empty_password_where_passwords_are_learned() -> No
 @pytest.mark.parametrize("plugin", [auth.NATIVE, b"client_ed25519", b"mysql_clear_password", b""])
 def test_a_client_with_another_plugin_is_switched(plugin: bytes) -> None:
     talk = greeted(knowing(app="secret"))
-    talk.say(replace(REQUEST, plugin=plugin, auth_response=b"whatever").build())
+    talk.say(REQUEST._replace(plugin=plugin, auth_response=b"whatever").build())
     switch = AuthSwitch.parse(talk.hear())
     assert switch.plugin == auth.CACHING_SHA2
     assert switch.nonce != SCRAMBLE
@@ -221,7 +221,7 @@ def test_a_client_with_another_plugin_is_switched(plugin: bytes) -> None:
 def old_request(password: bytes) -> bytes:
     capabilities = Capability.PROTOCOL_41 | Capability.SECURE_CONNECTION
     response = auth.native_response(password, SCRAMBLE)
-    return replace(REQUEST, capabilities=capabilities, plugin=None, auth_response=response).build()
+    return REQUEST._replace(capabilities=capabilities, plugin=None, auth_response=response).build()
 
 
 def test_a_client_without_plugins_can_use_what_is_known() -> None:
@@ -267,7 +267,7 @@ def test_a_door_can_require_tls(*, is_encrypted: bool) -> None:
 def test_a_client_that_asks_for_encryption_must_not_go_on_without() -> None:
     with pytest.raises(MalformedPacket, match="goes on without it"):
         greeted(knowing(app="secret")).say(
-            replace(REQUEST, capabilities=REQUEST.capabilities | Capability.SSL, user=b"a user's name").build()
+            REQUEST._replace(capabilities=REQUEST.capabilities | Capability.SSL, user=b"a user's name").build()
         )
 
 
@@ -287,8 +287,8 @@ def test_a_second_ssl_request_is_not_a_login() -> None:
 
 def test_the_greeting_is_the_servers_but_for_what_is_ours() -> None:
     offered = 1 << 37 | Capability.COMPRESS | Capability.ZSTD | Capability.PROTOCOL_41 | Capability.MULTI_FACTOR
-    server = replace(SERVER, capabilities=offered, plugin=auth.NATIVE)
-    ours = make_greeting(server, relays=False)
+    server = SERVER._replace(capabilities=offered, plugin=auth.NATIVE)
+    ours = make_greeting(server, thread_id=server.thread_id, relays=False)
     assert ours.capabilities == (
         1 << 37
         | Capability.PROTOCOL_41
@@ -298,9 +298,9 @@ def test_the_greeting_is_the_servers_but_for_what_is_ours() -> None:
         | Capability.PLUGIN_AUTH_LENENC_DATA
         | Capability.SECURE_CONNECTION
     )
-    assert replace(ours, capabilities=server.capabilities, plugin=server.plugin) == server
+    assert ours._replace(capabilities=server.capabilities, plugin=server.plugin) == server
     assert ours.plugin == auth.CACHING_SHA2
-    assert make_greeting(server, relays=True).plugin == auth.NATIVE
+    assert make_greeting(server, thread_id=server.thread_id, relays=True).plugin == auth.NATIVE
 
 
 def test_neither_say_nor_proof_show_what_is_in_them() -> None:
@@ -312,7 +312,7 @@ def test_neither_say_nor_proof_show_what_is_in_them() -> None:
 
 
 def logging_in(password: bytes = b"secret", *, plugin: bytes = auth.CACHING_SHA2, private: bool = False) -> Talk[bytes]:
-    return Talk(log_in(REQUEST, password, replace(SERVER, plugin=plugin), tls=False, private=private))
+    return Talk(log_in(REQUEST, password, SERVER._replace(plugin=plugin), tls=False, private=private))
 
 
 def test_the_server_says_yes_at_once() -> None:
@@ -519,8 +519,7 @@ def test_a_key_without_a_scramble_gets_no_password() -> None:
 
 
 def test_our_request_is_the_clients_but_for_what_is_ours() -> None:
-    client = replace(
-        REQUEST,
+    client = REQUEST._replace(
         capabilities=Capability.PROTOCOL_41
         | Capability.SSL
         | Capability.COMPRESS
@@ -528,14 +527,14 @@ def test_our_request_is_the_clients_but_for_what_is_ours() -> None:
         | 1 << 37,
         schema=b"shop",
     )
-    offers_all = replace(SERVER, capabilities=2**64 - 1)
+    offers_all = SERVER._replace(capabilities=2**64 - 1)
     ours = upstream_request(client, offers_all)
     assert ours.capabilities == (
         MODERN & ~Capability.LONG_PASSWORD | Capability.CONNECT_WITH_DB | Capability.SESSION_TRACK | 1 << 37
     )
-    assert replace(ours, capabilities=client.capabilities) == client
+    assert ours._replace(capabilities=client.capabilities) == client
     # What the server does not have is not asked of it.
-    old = upstream_request(client, replace(SERVER, capabilities=Capability.PROTOCOL_41))
+    old = upstream_request(client, SERVER._replace(capabilities=Capability.PROTOCOL_41))
     assert not old.capabilities & (Capability.SESSION_TRACK | Capability.PLUGIN_AUTH_LENENC_DATA)
 
 
@@ -543,7 +542,7 @@ def test_change_user_answers_the_servers_switch() -> None:
     request = ChangeUser(b"other", b"old response", b"shop", 45, auth.CACHING_SHA2, b"")
     talk = Talk(change_user(request, MODERN, b"secret", private=False))
     sent = ChangeUser.parse(talk.hear(), MODERN)
-    assert sent == replace(request, auth_response=b"")
+    assert sent == request._replace(auth_response=b"")
     talk.say(AuthSwitch(auth.NATIVE, OTHER_SCRAMBLE).build())
     assert talk.hear() == auth.native_response(b"secret", OTHER_SCRAMBLE)
     talk.say(OK)
@@ -593,7 +592,7 @@ def test_our_two_dialogues_understand_each_other(
     *, password: str, known: str | None, plugin: bytes, tls: bool, private: bool
 ) -> None:
     secret = password.encode()
-    greeting = replace(SERVER, plugin=plugin)
+    greeting = SERVER._replace(plugin=plugin)
     passwords = knowing(learns=True) if known is None else knowing(learns=True, app=known)
     client = Talk(log_in(REQUEST, secret, greeting, tls=tls, private=private))
     server = Talk(greet_client(greeting, passwords, private=private, requires_tls=False))
@@ -602,7 +601,7 @@ def test_our_two_dialogues_understand_each_other(
 
 @given(PASSWORDS, PASSWORDS, st.sampled_from([auth.NATIVE, auth.CACHING_SHA2]))
 def test_without_learning_only_the_known_password_is_proven(password: str, known: str, plugin: bytes) -> None:
-    greeting = replace(SERVER, plugin=plugin)
+    greeting = SERVER._replace(plugin=plugin)
     client = Talk(log_in(REQUEST, password.encode(), greeting, tls=False, private=False))
     server = Talk(greet_client(greeting, knowing(app=known), private=False, requires_tls=False))
     proof = converse(client, server)
@@ -623,7 +622,7 @@ CLIENT_SAYS = st.one_of(
     st.binary(max_size=80),
     st.sampled_from([b"\x02", b"secret\0", b"", REQUEST.build_ssl_request(), old_request(b"secret")]),
     st.builds(
-        lambda plugin, response: replace(REQUEST, plugin=plugin, auth_response=response).build(),
+        lambda plugin, response: REQUEST._replace(plugin=plugin, auth_response=response).build(),
         st.sampled_from([auth.NATIVE, auth.CACHING_SHA2]),
         st.binary(max_size=40) | st.just(auth.caching_sha2_response(b"secret", SCRAMBLE)),
     ),
@@ -675,7 +674,7 @@ def test_whatever_a_client_says_it_gets_in_only_with_the_password(
 def test_capabilities_that_have_no_name_yet_are_handed_on_both_ways() -> None:
     unnamed = 1 << 1 | 1 << 40  # FOUND_ROWS, and one of MariaDB's to come
     server = Greeting(b"11.8", 1, bytes(range(1, 21)), Capability.SECURE_CONNECTION | unnamed, 45, 2, auth.NATIVE)
-    assert int(make_greeting(server, relays=False).capabilities) & unnamed == unnamed
+    assert int(make_greeting(server, thread_id=server.thread_id, relays=False).capabilities) & unnamed == unnamed
     client = LoginRequest(unnamed, 0, 45, bytes(19), b"u", b"", None, None, None)
     assert int(upstream_request(client, server).capabilities) & unnamed == unnamed
 
@@ -688,14 +687,14 @@ def a_change(charset: int | None = 33, rest: bytes = b"") -> ChangeUser:
 
 
 def test_a_session_that_has_changed_its_user_logs_in_as_that_one() -> None:
-    login = replace(REQUEST, attributes=b"\x01a\x01b")
+    login = REQUEST._replace(attributes=b"\x01a\x01b")
     changed = changed_login(login, a_change(rest=b"\x04\x01c\x01d"))
-    assert changed == replace(login, user=b"other", schema=b"t", charset=33, attributes=b"\x01c\x01d")
+    assert changed == login._replace(user=b"other", schema=b"t", charset=33, attributes=b"\x01c\x01d")
 
 
 def test_what_the_change_does_not_mention_stays() -> None:
-    login = replace(REQUEST, attributes=b"\x01a\x01b", schema=b"before")
-    changed = changed_login(login, replace(a_change(charset=None), schema=b""))
+    login = REQUEST._replace(attributes=b"\x01a\x01b", schema=b"before")
+    changed = changed_login(login, a_change(charset=None)._replace(schema=b""))
     assert (changed.charset, changed.attributes) == (login.charset, login.attributes)
     assert changed.schema is None  # which is what a change without one means
 
@@ -706,6 +705,6 @@ def test_the_login_has_one_byte_for_a_character_set() -> None:
 
 @pytest.mark.parametrize("rest", [b"\x05\x01", b"\xfc", b"\xff"])
 def test_attributes_that_nobody_can_read_are_no_matter(rest: bytes) -> None:
-    login = replace(REQUEST, attributes=b"\x01a\x01b")
+    login = REQUEST._replace(attributes=b"\x01a\x01b")
     assert changed_login(login, a_change(rest=rest)).attributes == login.attributes
     assert changed_login(REQUEST, a_change(rest=b"\x02\x01c")).attributes is None

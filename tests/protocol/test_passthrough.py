@@ -1,7 +1,5 @@
 """What must not be handed on in a login between a client and a server."""
 
-from dataclasses import replace
-
 import pytest
 
 from protocol import auth
@@ -25,7 +23,7 @@ def login(*, client: bool, server: bool, knows_plugins: bool = True) -> PassedLo
 @pytest.mark.parametrize("plugin", GIVING_AWAY + KEEPING)
 def test_links_that_are_alike_are_as_one(plugin: bytes, *, private: bool) -> None:
     alike = login(client=private, server=private)
-    alike.check_request(replace(REQUEST, plugin=plugin))
+    alike.check_request(REQUEST._replace(plugin=plugin))
     alike.check_question(AuthSwitch(plugin, SCRAMBLE).build())
     alike.check_question(FULL)
 
@@ -35,7 +33,7 @@ def test_no_password_goes_from_one_kind_of_link_to_the_other(*, client: bool, se
     unlike = login(client=client, server=server)
     for plugin in GIVING_AWAY:
         with pytest.raises(Refusal, match="Encrypt both, or neither"):
-            unlike.check_request(replace(REQUEST, plugin=plugin))
+            unlike.check_request(REQUEST._replace(plugin=plugin))
         with pytest.raises(Refusal, match="Encrypt both, or neither"):
             unlike.check_question(AuthSwitch(plugin, SCRAMBLE).build())
     with pytest.raises(Refusal, match="Encrypt both, or neither"):
@@ -45,17 +43,17 @@ def test_no_password_goes_from_one_kind_of_link_to_the_other(*, client: bool, se
 @pytest.mark.parametrize("plugin", KEEPING)
 def test_what_is_no_password_may_pass(plugin: bytes) -> None:
     unlike = login(client=True, server=False)
-    unlike.check_request(replace(REQUEST, plugin=plugin))
+    unlike.check_request(REQUEST._replace(plugin=plugin))
     unlike.check_question(AuthSwitch(plugin, SCRAMBLE).build())
     unlike.check_question(b"\x01\x03")
     unlike.check_question(b"")
     # Empty, there is nothing in it to be read.
-    unlike.check_request(replace(REQUEST, plugin=auth.CLEAR, auth_response=b""))
+    unlike.check_request(REQUEST._replace(plugin=auth.CLEAR, auth_response=b""))
 
 
 def test_a_client_without_plugins_is_not_asked_for_another_one() -> None:
     old = login(client=False, server=False, knows_plugins=False)
-    old.check_request(replace(REQUEST, plugin=None))
+    old.check_request(REQUEST._replace(plugin=None))
     with pytest.raises(Refusal, match=r"auth\.mode: users"):
         old.check_question(AuthSwitch(auth.NATIVE, SCRAMBLE).build())
 
