@@ -1,6 +1,7 @@
 """Statements of the guard's own, and the small results that they bring, in the text protocol."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from protocol.constants import EOF_BYTE, ERR_BYTE, HEADER_LENGTH, OK_BYTE, Capability, CommandCode
@@ -37,6 +38,12 @@ def query_payload(statement: str | bytes, capabilities: int) -> bytes:
 def build_query(statement: str | bytes, capabilities: int) -> bytes:
     """Write a COM_QUERY packet for a link with ``capabilities``."""
     return build_packet(query_payload(statement, capabilities), 0)
+
+
+@lru_cache(maxsize=64)  # new links are all asked the same
+def build_queries(statements: tuple[str | bytes, ...], capabilities: int) -> bytes:
+    """Write COM_QUERY packets, one behind the other, for a link with ``capabilities``."""
+    return b"".join(build_query(statement, capabilities) for statement in statements)
 
 
 def parse_results(replies: bytes, capabilities: int) -> Iterator[ResultSet | ServerError]:

@@ -44,17 +44,16 @@ class Admission:
         timeout = self._shared.config.limits.login_timeout
         conversation = Conversation(self._client, 0, encrypt=self._tls.accept)
         try:
-            with trio.fail_after(timeout):
+            with trio.move_on_after(timeout):
                 try:
-                    await self._log_in(conversation)
+                    return await self._log_in(conversation)
                 except _REFUSALS as refusal:
                     await conversation.say(self._refusal_packet(refusal, greeted=conversation.sequence_id > 0))
                     await self._client.hang_up()
                     raise LoginFailed(str(refusal), _fault(refusal)) from refusal
-        except trio.TooSlowError:
-            raise LoginFailed(f"not finished within {timeout:g} s", LoginFault.SLOWNESS) from None
         except LinkLost as lost:
             raise LoginFailed(f"the client's link has ended: {lost}", LoginFault.GONE) from lost
+        raise LoginFailed(f"not finished within {timeout:g} s", LoginFault.SLOWNESS)
 
     async def change_user(self) -> None:
         """Carry out the COM_CHANGE_USER with which the client's inbox begins, up to the answer.

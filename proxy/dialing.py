@@ -3,6 +3,7 @@
 import os
 import socket
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import trio
@@ -14,7 +15,7 @@ from protocol.handshake import Greeting
 from protocol.packets import Err
 from proxy.dialogue import Conversation
 from proxy.errors import LinkLost, UpstreamUnavailable
-from proxy.link import Link
+from proxy.link import Link, tune
 
 #: While a statement runs, the kernel gives up on a server whose machine has acknowledged nothing for this long.
 _UNACKNOWLEDGED_SECONDS = 30.0
@@ -29,20 +30,18 @@ async def dial(address: Address, timeout: float) -> tuple[Link, Greeting]:  # no
     """
     link: Link | None = None
     try:
-        with trio.fail_after(timeout):
+        with trio.move_on_after(timeout):
             link = Link(await _open_socket(address))
             greeting = await _hear_greeting(link)
-    except trio.TooSlowError:
-        raise UpstreamUnavailable(f"no answer within {timeout:g} s") from None
+            link.give_up_after(_UNACKNOWLEDGED_SECONDS)
+            dialled, link = link, None
+            return dialled, greeting
     except OSError as error:
         raise UpstreamUnavailable(_describe(error)) from error
-    else:
-        link.give_up_after(_UNACKNOWLEDGED_SECONDS)
-        dialled, link = link, None
-        return dialled, greeting
     finally:
         if link is not None:
             link.close()
+    raise UpstreamUnavailable(f"no answer within {timeout:g} s")
 
 
 async def _open_socket(address: Address) -> socket.socket:
@@ -50,11 +49,25 @@ async def _open_socket(address: Address) -> socket.socket:
         stream = await trio.open_unix_socket(address.path)
         return socket.socket(fileno=stream.socket.detach())
     # A name is resolved anew each time: behind it may be another machine by now.
-    places = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    places = _numeric_places(address.host, address.port) or await trio.socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM
+    )
     if len(places) == 1:
-        return await _connect(*places[0])
-    stream = await trio.open_tcp_stream(address.host, address.port)
-    return socket.socket(fileno=stream.socket.detach())
+        sock = await _connect(*places[0])
+    else:
+        stream = await trio.open_tcp_stream(address.host, address.port)
+        sock = socket.socket(fileno=stream.socket.detach())
+    tune(sock)
+    return sock
+
+
+@lru_cache(maxsize=16)
+def _numeric_places(host: str, port: int) -> list[Any]:
+    """Give what ``getaddrinfo`` gives for a host that is written as a number; nothing for a name."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return []
 
 
 async def _connect(family: int, kind: int, protocol: int, _: str, place: tuple[Any, ...]) -> socket.socket:

@@ -1,10 +1,11 @@
 """What the guard asks of the server on each new link: the session's limits, and reports of all that changes."""
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 from structlog.stdlib import BoundLogger
 
@@ -96,21 +97,19 @@ class Introduction:
         questions = await self._questions()
         tracked.own_watch = questions.watch
         answer, _, watched = await self._ask((questions.values, _FORGET_FOUND_ROWS_STATEMENT, questions.watch))
-        values = dict(zip(questions.asked, _texts(answer), strict=False))
+        settings = _read_settings(questions.asked, _first_row(answer))
         tracked.variables = changed
-        tracked.begin_link({name: values[name] for name in REPORT_VARIABLES if name in values})
-        self._memory.isolation = next((values[name] for name in _ISOLATION_VARIABLES if name in values), "")
+        tracked.begin_link(settings.reports)
+        self._memory.isolation = settings.isolation
         if not questions.are_known or isinstance(watched, ServerError):
             self._log.warning("server does not report session state", reason=str(watched))
             self._memory.hold(_UNWATCHED)
         if isinstance(answer, ServerError):
             self._log.warning("limits unknown", reason=str(answer), assumed_bytes=UNKNOWN_LIMITS.packet)
             return UNKNOWN_LIMITS
-        limits = [values.get(name, "") for name in _LIMIT_VARIABLES]
-        if not all(map(str.isdecimal, limits)):
+        if settings.limits is None:
             raise MalformedPacket("the server does not give its limits as numbers")
-        largest, buffer, *timeouts = map(int, limits)
-        return Limits(max(largest, buffer), *timeouts)
+        return settings.limits
 
     async def _questions(self) -> Questions:
         """Give what a server of this version can be asked."""
@@ -134,10 +133,30 @@ async def watch_again(ask: Ask, memory: SessionMemory) -> None:
         memory.hold(_UNWATCHED)
 
 
-def _texts(answer: ResultSet | ServerError) -> list[str]:
-    """Read the values of the first row of an answer; none if it has no row."""
-    row: Row = answer.rows[0] if isinstance(answer, ResultSet) and answer.rows else ()
-    return [_text(value) for value in row]
+def _first_row(answer: ResultSet | ServerError) -> Row:
+    """Give the first row of an answer, an empty one if it has none."""
+    return answer.rows[0] if isinstance(answer, ResultSet) and answer.rows else ()
+
+
+class _Settings(NamedTuple):
+    """What a server has for a new session; ``limits`` is None where they are no numbers."""
+
+    reports: Mapping[str, str]
+    isolation: str
+    limits: Limits | None
+
+
+@lru_cache(maxsize=64)  # the same for all sessions, until somebody changes a setting
+def _read_settings(asked: tuple[str, ...], row: Row) -> _Settings:
+    """Read the values of the variables that were asked for."""
+    values = dict(zip(asked, map(_text, row), strict=False))
+    reports = {name: values[name] for name in REPORT_VARIABLES if name in values}
+    isolation = next((values[name] for name in _ISOLATION_VARIABLES if name in values), "")
+    numbers = [values.get(name, "") for name in _LIMIT_VARIABLES]
+    if not all(map(str.isdecimal, numbers)):
+        return _Settings(reports, isolation, None)
+    largest, buffer, *timeouts = map(int, numbers)
+    return _Settings(reports, isolation, Limits(max(largest, buffer), *timeouts))
 
 
 def _text(value: bytes | None) -> str:

@@ -75,8 +75,6 @@ class Link:
         #: Bytes that the peer had not acknowledged when it closed its side; None where the system cannot tell.
         self.unacknowledged: int | None = None
         self.is_local = sock.family == socket.AF_UNIX
-        if not self.is_local:
-            _tune(sock)
 
     def __repr__(self) -> str:
         return f"<Link {self._fd}{' TLS' if self._tls else ''}, {len(self.inbox)} bytes in the inbox>"
@@ -225,6 +223,14 @@ class Link:
         if self._unsent and self._left is not None:
             self._left.set()
 
+    def send_last(self, data: bytes) -> None:
+        """Send what is the last that the peer is to hear; where it does not take it at once, it does not hear it.
+
+        Raises:
+            LinkLost: the link broke.
+        """
+        self._send_now(data)
+
     def _send_now(self, data: bytes) -> memoryview:
         """Send what the peer takes at once; return the rest. Raises LinkLost where the link broke."""
         try:
@@ -369,8 +375,11 @@ def _peer(sock: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _tune(sock: socket.socket) -> None:
-    """Send small packets at once, and notice a peer that has vanished."""
+def tune(sock: socket.socket) -> None:
+    """Have a TCP socket send small packets at once, and notice a peer that has vanished.
+
+    What a listening socket accepts is like itself in that.
+    """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_KEEPIDLE"):

@@ -12,7 +12,7 @@ from config import Address, UnixAddress
 from protocol.framing import build_packet
 from proxy import answers
 from proxy.errors import LinkLost, StartError
-from proxy.link import Link
+from proxy.link import Link, tune
 from proxy.relays import MakeRelay
 from proxy.session import Session
 from proxy.shared import Shared
@@ -43,6 +43,7 @@ async def open_listeners(address: Address) -> Sequence[socket.socket]:
 def _without_trio(sock: trio.socket.SocketType) -> socket.socket:
     plain = socket.socket(fileno=sock.detach())
     plain.setblocking(False)
+    tune(plain)
     return plain
 
 

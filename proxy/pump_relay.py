@@ -149,8 +149,9 @@ class PumpRelay:
         """Take note of what has passed, and when, since this was last done."""
         upstream, traffic = self._upstream, self._upstream.traffic
         client_heard_at, server_heard_at = self._lane.heard_at
-        self._client.heard_at = max(self._client.heard_at, client_heard_at + _trio_clock())
-        upstream.link.heard_at = max(upstream.link.heard_at, server_heard_at + _trio_clock())
+        ahead = _trio_clock()
+        self._client.heard_at = max(self._client.heard_at, client_heard_at + ahead)
+        upstream.link.heard_at = max(upstream.link.heard_at, server_heard_at + ahead)
         commands, from_client, from_server = counted = self._lane.traffic
         if commands:
             upstream.active_at = upstream.link.heard_at

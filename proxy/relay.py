@@ -157,16 +157,17 @@ class TrioRelay:
         in_turns = True
         while self._event is None:
             # What passes meanwhile moves the moment of the next probe, so look again before it can have come.
-            due, self._looks_again_at = self._look_ahead(trio.current_time())
+            now = trio.current_time()
+            due, self._looks_again_at = self._look_ahead(now)
             if due is not None:
                 return due
             yields_at = float("inf") if self._upstream.link.inbox else self._yields_at()
-            if yields_at <= trio.current_time():
+            if yields_at <= now:
                 return YieldDue(self._looks_again_at)
             # Cancelling what moves the bytes is safe at any moment: links keep what was received and what was not sent.
             with trio.CancelScope(deadline=min(self._looks_again_at, yields_at)) as self._scope:
                 turns_end = self._upstream.active_at + _TURNS_SECONDS
-                if in_turns and trio.current_time() < turns_end and self._can_take_turns():
+                if in_turns and now < turns_end and self._can_take_turns():
                     with trio.move_on_at(turns_end):
                         self._event = await self._observed(self._in_turns)
                 else:

@@ -137,7 +137,7 @@ class Session:
             return str(over)
         except ProtocolError as error:
             return await self._dismiss(error)
-        await self._upstream.quit()
+        self._upstream.quit()
         return ended
 
     async def _respond(self, event: Event) -> str | None:
@@ -362,7 +362,7 @@ class Session:
     async def _dismiss(self, error: ProtocolError) -> str:
         """End the session of a client that broke the protocol."""
         self._log.warning("client dismissed", reason=str(error))
-        await self._upstream.quit()
+        self._upstream.quit()
         if not self._upstream.tracker.inside_packet:
             with suppress(LinkLost):
                 await self._answer(answers.out_of_order(str(error)), 1)

@@ -19,7 +19,7 @@ from protocol.notes import Explained
 from protocol.packets import Ok
 from protocol.prepared import PreparedStatement
 from protocol.reply import ReplyTracker, Stage
-from protocol.resultset import build_query, parse_results
+from protocol.resultset import build_queries, build_query, parse_results
 from proxy.dialogue import Conversation
 from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
 from proxy.identity import Identity
@@ -212,6 +212,7 @@ class Upstream:
         except ProtocolError as error:
             raise self.broken(error) from error
         self._is_reset = False
+        self.memory.reset()
         shown = await self.begin_session(payload)
         if request.charset is not None and request.charset > _LARGEST_LOGIN_CHARSET:
             self.memory.hold(Hold(HoldKind.UNSETTLED, "a character set that only COM_CHANGE_USER can choose"))
@@ -235,6 +236,7 @@ class Upstream:
         payload = reply[HEADER_LENGTH:]
         if payload[0] == ERR_BYTE:
             return payload
+        self.memory.reset()
         shown = await self.begin_session(payload)
         self.memory.tracked.schema = schema
         return shown
@@ -380,18 +382,17 @@ class Upstream:
         )
         return self.active_at + _QUIET_SECONDS if is_harmless else float("inf")
 
-    async def quit(self) -> None:
+    def quit(self) -> None:
         """End the session as a client does, so that the server does not count it as aborted, and close the link.
 
         In the middle of a packet the goodbye is left out: its bytes would pass for those that are missing there, and a
         statement that its client has never finished would be carried out.
         """
         if self.has_link and self.at_rest:
-            with trio.move_on_after(1):
-                try:
-                    await self.link.send(GOODBYE)
-                except LinkLost as lost:
-                    self.log.debug("upstream was gone at quit", reason=str(lost))
+            try:
+                self.link.send_last(GOODBYE)
+            except LinkLost as lost:
+                self.log.debug("upstream was gone at quit", reason=str(lost))
         self.close()
 
     def close(self) -> None:
@@ -416,9 +417,11 @@ class Upstream:
         self.drop_link()
 
     async def begin_session(self, ok_payload: bytes) -> bytes:
-        """Set up what is known about a session that has just begun with this OK packet; return it for the client."""
+        """Set up what is known about a session that has just begun with this OK packet; return it for the client.
+
+        So far, nothing is in its memory.
+        """
         ok = Ok.parse(ok_payload)
-        self.memory.reset()
         if not self.identity.can_return:
             self.memory.hold(Hold(HoldKind.PASSTHROUGH))
         await self._begin_link(ok)
@@ -464,7 +467,7 @@ class Upstream:
         if _ROUTER in self.greeting.version:
             return await self.ask(statements)
         link = self.link
-        questions = b"".join(build_query(statement, self.capabilities) for statement in statements)
+        questions = build_queries(tuple(statements), self.capabilities)
         self.asked_at = trio.current_time()
         await link.send(questions)
         known = self._shared.known_answers.find(self.capabilities, questions)

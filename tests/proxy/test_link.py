@@ -14,9 +14,14 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from config import ListenTls, TcpAddress, Tls
 from config import Spool as SpoolSettings
+from protocol.constants import Capability
 from protocol.errors import OutOfSync
+from protocol.framing import build_packet
+from protocol.handshake import Greeting
+from proxy.dialing import dial
 from proxy.errors import LinkLost
 from proxy.link import Link
+from proxy.listener import open_listeners
 from proxy.spool import Spool, SpoolSpace
 from proxy.tls import ClientTls, UpstreamTls, make_certificate
 
@@ -112,15 +117,30 @@ async def test_hang_up_lets_the_peer_read_what_was_sent_last(
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not have all of these options")
-async def test_tcp_options() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as sock:
-        link = Link(sock)
-        link.give_up_after(30)
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
-        assert not link.is_private
+async def test_tcp_options_towards_clients_and_server() -> None:
+    (listener,) = await open_listeners(TcpAddress("127.0.0.1", 0))
+    place = TcpAddress(*listener.getsockname())
+    greeting = Greeting(b"8.0", 1, b"x" * 20, Capability.PLUGIN_AUTH, 45, 2, b"mysql_native_password")
+    links: list[Link] = []
+
+    async def call() -> None:
+        link, _ = await dial(place, 5)
+        links.append(link)
+
+    with listener:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            await trio.lowlevel.wait_readable(listener)
+            links.append(Link(listener.accept()[0]))
+            await links[0].send(build_packet(greeting.build(), 0))
+    for link in links:
+        with closing(link):
+            sock = link.lend()
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == (30_000 if link is links[1] else 0)
+            assert not link.is_private
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells what was acknowledged")
