@@ -46,6 +46,9 @@ _LONGEST_ALERT_BYTES = 96
 #: One for all, since most of the time nothing is left to be sent.
 _NOTHING = memoryview(b"")
 
+#: More follows at once; nothing of the kind on other systems than Linux.
+_MORE = getattr(socket, "MSG_MORE", 0)
+
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError)
 
 
@@ -226,15 +229,14 @@ class Link:
     def send_last(self, data: bytes) -> None:
         """Send what is the last that the peer is to hear; where it does not take it at once, it does not hear it.
 
-        Raises:
-            LinkLost: the link broke.
+        It waits for :meth:`close`, to go out together with the end of our side. Raises LinkLost where the link broke.
         """
-        self._send_now(data)
+        self._send_now(data, _MORE if self._tls is None else 0)
 
-    def _send_now(self, data: bytes) -> memoryview:
+    def _send_now(self, data: bytes, flags: int = 0) -> memoryview:
         """Send what the peer takes at once; return the rest. Raises LinkLost where the link broke."""
         try:
-            sent = self._working_socket().send(data)
+            sent = self._working_socket().send(data, flags)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             sent = 0
         except OSError as error:
