@@ -55,6 +55,7 @@ cdef struct State:
     Reason reason
     # What follows is the pump's own.
     int rides
+    int listens_for_room  # epoll is to tell when the client's socket takes more
     int is_given
     int is_recalled
     int is_in_mail

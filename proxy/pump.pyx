@@ -8,9 +8,11 @@ sockets. The pump waits for those of all lanes with one epoll and never for anyt
 moved when epoll tells of one of its sockets, and at every tick while it waits for something that no socket tells. When
 the lane says that its ride has to end, the pump hands it back, and the session goes on from there in trio.
 
-Between the threads there are two lists under a lock: lanes given or called back (``mail``), and lanes handed back
-(``returned``); each has an eventfd that wakes who has to look. A lane is handed back only at the end of a round, so that
-no event of that round can meet one that is gone.
+A lane's ride begins when its sockets are in the epoll, where the session's thread puts them itself: the pump wakes when
+something comes, not before. For the rest there are two lists between the threads: lanes to be looked at, most often
+because they are called back (``mail``), and lanes handed back (``returned``); each has an eventfd that wakes who has to
+look. A lane is handed back only at the end of a round, so that no event of that round can meet one that is gone.
+One lock is for all of this.
 """
 
 from libc.errno cimport errno
@@ -49,7 +51,7 @@ cdef extern from "<pthread.h>" nogil:
 cdef extern from "<sys/epoll.h>" nogil:
     enum:
         EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, EPOLLET
-        EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
+        EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLL_CLOEXEC
     ctypedef union epoll_data_t:
         uint64_t u64
     struct epoll_event:
@@ -176,24 +178,40 @@ cdef void publish(Engine* engine) noexcept nogil:
 # Rounds
 
 
-cdef void begin_ride(Engine* engine, State* state) noexcept nogil:
+cdef bint listen(Engine* engine, int operation, State* state, int side, uint32_t events) noexcept nogil:
+    """Have epoll tell of what happens at one of a lane's sockets; False where it cannot."""
     cdef epoll_event event
+    event.events = events | <uint32_t> (EPOLLIN | EPOLLRDHUP | EPOLLET)
+    event.data.u64 = <uintptr_t> state | side
+    return not epoll_ctl(engine.epoll, operation, state.server.fd if side == SERVER else state.client.fd, &event)
+
+
+cdef bint begin_ride(Engine* engine, State* state) noexcept nogil:
+    """Let a lane ride, with the lock held; False where epoll has no room for it."""
+    if not listen(engine, EPOLL_CTL_ADD, state, SERVER, 0):
+        return False
+    if not listen(engine, EPOLL_CTL_ADD, state, CLIENT, 0):
+        epoll_ctl(engine.epoll, EPOLL_CTL_DEL, state.server.fd, NULL)
+        return False
+    state.listens_for_room = False
     state.rides = True
-    event.events = <uint32_t> (EPOLLIN | EPOLLRDHUP | EPOLLET)
-    event.data.u64 = <uintptr_t> state | SERVER
-    if epoll_ctl(engine.epoll, EPOLL_CTL_ADD, state.server.fd, &event) < 0:
-        hand_back(engine, state, SERVER_ENDED)
-        return
-    event.events = <uint32_t> (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
-    event.data.u64 = <uintptr_t> state | CLIENT
-    if epoll_ctl(engine.epoll, EPOLL_CTL_ADD, state.client.fd, &event) < 0:
-        hand_back(engine, state, CLIENT_ENDED)
-        return
-    go_on(engine, state, NONE)
+    return True
+
+
+cdef bint is_riding(Engine* engine, State* state) noexcept nogil:
+    """Tell whether a lane of which epoll tells rides."""
+    cdef bint rides
+    if state.rides:
+        return True
+    # Whose thread is just putting it in has the lock.
+    pthread_mutex_lock(&engine.lock)
+    rides = state.rides
+    pthread_mutex_unlock(&engine.lock)
+    return rides
 
 
 cdef void read_mail(Engine* engine) noexcept nogil:
-    """Take in the lanes that were given, and hand back those that are called back."""
+    """Look at the lanes that wait for something from the beginning, and hand back those that are called back."""
     cdef uint64_t count
     cdef State* state
     cdef State* following
@@ -208,10 +226,10 @@ cdef void read_mail(Engine* engine) noexcept nogil:
     pthread_mutex_unlock(&engine.lock)
     while state != NULL:
         following = state.next_mail
-        if not state.rides and state.reason == NONE:
-            begin_ride(engine, state)
         if state.is_recalled:
             hand_back(engine, state, RECALLED)
+        elif state.rides:
+            go_on(engine, state, NONE)
         state = following
 
 
@@ -220,6 +238,8 @@ cdef void go_on(Engine* engine, State* state, Reason reason) noexcept nogil:
     if reason != NONE:
         hand_back(engine, state, reason)
     elif waits(state):
+        if state.is_blocked and not state.listens_for_room:
+            state.listens_for_room = listen(engine, EPOLL_CTL_MOD, state, CLIENT, EPOLLOUT)
         watch(engine, state)
         if has_had_its_turn(state):
             engine.is_behind = True
@@ -228,7 +248,7 @@ cdef void go_on(Engine* engine, State* state, Reason reason) noexcept nogil:
 cdef void handle(Engine* engine, State* state, int side, uint32_t events) noexcept nogil:
     """Do what is to be done about a socket of which something can be said."""
     cdef bint has_ended = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0
-    if not state.rides:
+    if not is_riding(engine, state):
         return
     if side == SERVER:
         if has_ended:
@@ -334,8 +354,18 @@ cdef class Pump:
 
     def give(self, Lane lane not None):
         """Have a lane that was loaded carried; keep it alive until :meth:`collect` gives it back."""
-        lane.state.is_given = True
-        self._send(&lane.state, False)
+        cdef State* state = &lane.state
+        pthread_mutex_lock(&self.engine.lock)
+        state.is_given = begin_ride(&self.engine, state)
+        if not state.is_given:
+            # As if a link had ended: the session goes on by itself, and finds out what can be done.
+            state.reason = SERVER_ENDED
+            state.next_returned = self.engine.returned
+            self.engine.returned = state
+            eventfd_write(self.engine.returned_fd, 1)
+        pthread_mutex_unlock(&self.engine.lock)
+        if waits(state):
+            self._send(state, False)
 
     def recall(self, Lane lane not None):
         """Have a lane handed back at the next packet boundary; if it is not carried, nothing happens."""

@@ -4,7 +4,6 @@ import math
 import random
 import socket
 import ssl
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,10 @@ from proxy.relay import ClientGone, DecisionDue, DrainDue, Event, ProbeDue, Upst
 from proxy.relays import MakeRelay, choose_relays
 from tests.proxy.rig import COLUMN, EOF, Rig, ok, packets, rigged
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the pump needs epoll")
+pytest.importorskip("proxy.pump", reason="not compiled, or no epoll", exc_type=ImportError)
+
+from proxy.lane import Lane  # noqa: E402
+from proxy.pump import Pump  # noqa: E402
 
 KIND = RelayKind.PUMP
 
@@ -339,3 +341,21 @@ async def test_commands_in_tls_records_of_their_own_are_all_heard() -> None:
             assert not waiting.cancel_called
             from_client, *_ = lane.unload()
             assert from_client == command
+
+
+@pytest.mark.parametrize("missing", ["client", "server"])
+def test_a_lane_that_epoll_does_not_take_is_handed_back(missing: str) -> None:
+    pump, lane = Pump(), Lane()
+
+    def ride(client: socket.socket, server: socket.socket) -> None:
+        lane.load(client, server, heard_at=0, validate_after=5, received=b"", command=b"", is_unsettled=False)
+        pump.give(lane)
+
+    near, far = socket.socketpair()
+    with near, far, socket.socket() as closed:
+        closed.close()
+        ride(*((closed, far) if missing == "client" else (near, closed)))
+        assert pump.collect() == [lane]
+        assert lane.has_ended
+        ride(near, far)  # nothing of the first attempt is left
+        assert pump.collect() == []
