@@ -23,8 +23,8 @@ from tests.proxy.rig import COLUMN, EOF, Rig, ok, packets, rigged
 
 pytest.importorskip("proxy.pump", reason="not compiled, or no epoll", exc_type=ImportError)
 
-from proxy.lane import Lane  # noqa: E402
-from proxy.pump import Pump  # noqa: E402
+from proxy.lane import Lane
+from proxy.pump import Pump
 
 KIND = RelayKind.PUMP
 
