@@ -18,6 +18,7 @@ The limit: a server with ``max_allowed_packet`` and ``net_buffer_length`` accept
 shows its size in its header; a packet of several frames has to be collected first, since only its last header tells.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -99,7 +100,10 @@ HELD_BEGINNING = 512 * 1024
 
 #: What the rest of a large statement must not hide, in lower case, by a sign in it.
 _LARGE_NEEDLES = {b":": b":=", b"@": b"into @", b"_": b"_lock("}
-_LONGEST_NEEDLE = max(map(len, _LARGE_NEEDLES.values()))
+_SETS_INSERT_ID = b"last_insert_id("
+_LONGEST_NEEDLE = len(_SETS_INSERT_ID)
+#: How those begin that are large most often. They write, so that nobody asks what locks they take beside.
+_INSERTS = re.compile(rb"\s*(?:insert|replace)\b", re.IGNORECASE)
 
 _NO_BACKSLASH_ESCAPES = int(Status.NO_BACKSLASH_ESCAPES)
 
@@ -173,7 +177,7 @@ class CommandReader:
         self.ordinary_run = 0
         #: What has to be changed in the bytes that :meth:`take` has let through.
         self.edits: list[Edit] = []
-        self._is_large_query = False
+        self._is_large_query = self._is_large_insert = False
         self._tail = b""
 
     def __repr__(self) -> str:
@@ -331,8 +335,9 @@ class CommandReader:
             start = behind
         if is_large:
             self._tail = b""
+            self._is_large_insert = _INSERTS.match(data, start) is not None
             self._search_rest(data[start:end])
-        elif is_plain(data, start, stop):
+        if is_plain(data, start, stop):
             return None
         text = data[start:stop]
         self._hold_for_reports(text)
@@ -357,6 +362,10 @@ class CommandReader:
         # Of most texts, the signs alone tell, and are found faster.
         if any(sign in text and needle in text.lower() for sign, needle in _LARGE_NEEDLES.items()):
             self._hold_for_large_statement()
+        if b"_" in text and _SETS_INSERT_ID in text.lower():
+            self._memory.doubt_insert_id()
+        if not self._is_large_insert and b"share" in text.lower():
+            self._memory.has_share_locks = True
 
     def _hold_for_reports(self, text: bytes) -> None:
         """Hold a session that may choose itself which variables are reported: servers need not report that it has.

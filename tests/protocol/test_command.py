@@ -651,6 +651,29 @@ def test_large_statements_that_do_nothing_leave_nothing() -> None:
     assert holds(wire) == []
 
 
+@pytest.mark.parametrize("verb", [b"INSERT INTO t VALUES (", b"\n replace into t values (", b"UPDATE t SET a = "])
+def test_a_large_statement_of_an_ordinary_kind_leaves_no_doubt(verb: bytes) -> None:
+    wire = Wire()
+    # What is cut off in the middle of a string cannot be understood, and need not be.
+    wire.client_asks(b"\x03" + large(verb + b"'" + b"x" * 0x10000, b"')"))
+    assert not wire.memory.is_insert_id_unsettled
+    assert not wire.memory.may_have_begun
+    wire.server_says(frames(OK))
+    assert holds(wire) == []
+    assert not wire.memory.is_insert_id_unsettled
+
+
+@pytest.mark.parametrize("position", [LARGE, 0x10000, 0x10004])
+def test_what_a_large_statement_says_at_its_end_is_taken_down(position: int) -> None:
+    wire = Wire()
+    wire.client_asks(b"\x03" + large(b"SELECT ", b" FOR ShARE".ljust(LARGE - position + 10)))
+    assert wire.memory.has_share_locks
+    wire = Wire()
+    wire.client_asks(b"\x03" + large(b"INSERT INTO t SELECT ", b", Last_Insert_Id(5)".ljust(LARGE - position + 19)))
+    assert wire.memory.is_insert_id_unsettled
+    assert not wire.memory.has_share_locks
+
+
 def test_each_large_statement_is_searched_by_itself() -> None:
     wire = Wire()
     wire.client_asks(b"\x03" + large(b"SELECT ", b":"), b"\x03" + large(b"= "))
