@@ -102,8 +102,9 @@ HELD_BEGINNING = 512 * 1024
 _LARGE_NEEDLES = {b":": b":=", b"@": b"into @", b"_": b"_lock("}
 _SETS_INSERT_ID = b"last_insert_id("
 _LONGEST_NEEDLE = len(_SETS_INSERT_ID)
-#: How those begin that are large most often. They write, so that nobody asks what locks they take beside.
-_INSERTS = re.compile(rb"\s*(?:insert|replace)\b", re.IGNORECASE)
+#: How those begin that may ask for share locks; of those that write, nobody asks what locks they take beside.
+_READS = re.compile(rb"[\s(]*(?:select|with|table|values)\b", re.IGNORECASE)
+_WRITES = re.compile(rb"\s*(?:insert|replace|update|delete)\b", re.IGNORECASE)
 
 _NO_BACKSLASH_ESCAPES = int(Status.NO_BACKSLASH_ESCAPES)
 
@@ -177,7 +178,7 @@ class CommandReader:
         self.ordinary_run = 0
         #: What has to be changed in the bytes that :meth:`take` has let through.
         self.edits: list[Edit] = []
-        self._is_large_query = self._is_large_insert = False
+        self._is_large_query = self._is_large_read = False
         self._tail = b""
 
     def __repr__(self) -> str:
@@ -335,7 +336,8 @@ class CommandReader:
             start = behind
         if is_large:
             self._tail = b""
-            self._is_large_insert = _INSERTS.match(data, start) is not None
+            self._is_large_read = _READS.match(data, start) is not None
+            self._memory.has_share_locks |= not (self._is_large_read or _WRITES.match(data, start))
             self._search_rest(data[start:end])
         if is_plain(data, start, stop):
             return None
@@ -364,7 +366,7 @@ class CommandReader:
             self._hold_for_large_statement()
         if b"_" in text and _SETS_INSERT_ID in text.lower():
             self._memory.doubt_insert_id()
-        if not self._is_large_insert and b"share" in text.lower():
+        if self._is_large_read and b"share" in text.lower():
             self._memory.has_share_locks = True
 
     def _hold_for_reports(self, text: bytes) -> None:

@@ -12,6 +12,7 @@ from proxy import logs, service_manager
 from proxy.admin.server import open_admin, serve_admin
 from proxy.entrance import Arrangement, Entrance
 from proxy.errors import StartError
+from proxy.freed_memory import keep_freed_memory
 from proxy.listener import Reception, written
 from proxy.passwords import PasswordBook
 from proxy.pulse import beat
@@ -39,6 +40,7 @@ async def run(config: Config, read_again: Callable[[], Config]) -> None:
     Raises:
         StartError: the configuration cannot be carried out on this machine.
     """
+    keep_freed_memory()
     self_signed = make_certificate()
     client_tls, upstream_tls = _set_up_tls(config, self_signed)
     shared = Shared(

@@ -669,9 +669,14 @@ def test_what_a_large_statement_says_at_its_end_is_taken_down(position: int) -> 
     wire.client_asks(b"\x03" + large(b"SELECT ", b" FOR ShARE".ljust(LARGE - position + 10)))
     assert wire.memory.has_share_locks
     wire = Wire()
-    wire.client_asks(b"\x03" + large(b"INSERT INTO t SELECT ", b", Last_Insert_Id(5)".ljust(LARGE - position + 19)))
+    wire.client_asks(
+        b"\x03" + large(b"INSERT INTO t SELECT 'share' ", b", Last_Insert_Id(5)".ljust(LARGE - position + 19))
+    )
     assert wire.memory.is_insert_id_unsettled
     assert not wire.memory.has_share_locks
+    wire = Wire()
+    wire.client_asks(b"\x03" + large(b"DO "))  # what else it asks for is not searched for
+    assert wire.memory.has_share_locks
 
 
 def test_each_large_statement_is_searched_by_itself() -> None:
