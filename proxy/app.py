@@ -40,7 +40,6 @@ async def run(config: Config, read_again: Callable[[], Config]) -> None:
     Raises:
         StartError: the configuration cannot be carried out on this machine.
     """
-    keep_freed_memory()
     self_signed = make_certificate()
     client_tls, upstream_tls = _set_up_tls(config, self_signed)
     shared = Shared(
@@ -55,6 +54,7 @@ async def run(config: Config, read_again: Callable[[], Config]) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         admin = await open_admin(config.admin)
         arrangement = await guard.entrance.prepare(_addresses(config), client_tls)
+        keep_freed_memory()
         await guard.run(arrangement, admin, signals)
     log.info("stopped")
 

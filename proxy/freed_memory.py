@@ -17,8 +17,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep freed memory, if it is glibc; others are left as they are."""
+    """Have the C library keep what is freed from now on, if it is glibc; others are left as they are."""
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
+        library.malloc_trim(0)
         library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
         library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
