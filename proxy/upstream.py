@@ -1,6 +1,4 @@
-"""The session's place for a link to the server: connect, log in, prepare, probe, discard."""
-
-from collections.abc import Sequence
+"""The life of a session's link to the server: connect, log in, prepare, probe, discard."""
 
 import structlog
 import trio
@@ -15,23 +13,17 @@ from protocol.handshake import ChangeUser, Greeting
 from protocol.holds import Hold, HoldKind
 from protocol.login import ClientLogin, Proof
 from protocol.memory import SessionMemory
-from protocol.notes import Explained
 from protocol.packets import Ok
 from protocol.prepared import PreparedStatement
-from protocol.reply import ReplyTracker, Stage
-from protocol.resultset import build_queries, build_query, parse_results
+from protocol.reply import ReplyTracker
+from proxy.asking import Asking
 from proxy.dialogue import Conversation
 from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
 from proxy.identity import Identity
 from proxy.introduction import UNKNOWN_LIMITS, Introduction, Limits, watch_again
 from proxy.keepalive import KeepaliveClock, in_transaction, probe_command
-from proxy.known_answers import Answers, Known
-from proxy.link import Link
 from proxy.shared import Shared
 from proxy.traffic import Traffic
-
-#: The replies to the guard's own statements are small; the largest have the columns of prepared statements.
-_REPLY_BYTES = 16 << 20
 
 #: The login request has one byte for the character set, COM_CHANGE_USER has two.
 _LARGEST_LOGIN_CHARSET = 0xFF
@@ -41,9 +33,6 @@ _QUIET_SECONDS = 0.1
 #: How the characteristics of a transaction are reported that has not begun yet.
 _PENDING = "SET TRANSACTION"
 
-#: How the versions end that MySQL Router gives in its greetings.
-_ROUTER = b"-router"
-
 #: What ROW_COUNT() can be made to be again.
 _RESTORABLE_ROW_COUNTS = (0, -1)
 
@@ -51,26 +40,21 @@ _RESTORABLE_ROW_COUNTS = (0, -1)
 GOODBYE = build_packet(bytes((CommandCode.QUIT,)), 0)
 
 
-class Upstream:
+class Upstream(Asking):
     """One session's link to the server, and all that is known about the session at its other end."""
 
-    link: Link
-    greeting: Greeting
-    capabilities: int
-    tracker: ReplyTracker
-    reader: CommandReader
     clock: KeepaliveClock
     identity: Identity
     limits: Limits
-    memory: SessionMemory
 
     def __init__(self, shared: Shared, log: BoundLogger) -> None:
+        super().__init__(shared)
         #: Where the server is to which the link was opened last.
         self.address = shared.config.upstream.address
         #: When the client last did something, in trio's time.
         self.active_at = trio.current_time()
-        #: When the link was opened, and when the server was last asked something by the guard, in trio's time.
-        self.opened_at = self.asked_at = self.active_at
+        #: When the link was opened, in trio's time.
+        self.opened_at = self.active_at
         #: What ROW_COUNT() was on the link that was lost, and what the next transaction there was to be.
         self.lost_row_count: int | None = None
         self.lost_characteristics = ""
@@ -85,7 +69,6 @@ class Upstream:
         self.losses = 0
         #: Since when the client was idle when that was last found to be longer than wait_timeout.
         self._outlived_since: float | None = None
-        self._shared = shared
         self._threads = shared.threads
         self._tally = shared.tally
         self._contact = shared.contact
@@ -103,11 +86,6 @@ class Upstream:
     def at_rest(self) -> bool:
         """Nothing is owed by either side, and no packet is half-way."""
         return self.tracker.idle and not self.link.has_unsent
-
-    @property
-    def has_ended(self) -> bool:
-        """The server has ended the link, or broken it: the next :meth:`take_replies` raises how, or the one after."""
-        return self.tracker.farewell is not None or self.tracker.broken is not None
 
     @property
     def in_transaction(self) -> bool:
@@ -278,55 +256,6 @@ class Upstream:
             self._outlived_since = self.active_at
             self._tally.note_outlived()
 
-    async def exchange(self, *commands: tuple[CommandCode, bytes]) -> bytes:
-        """Send commands of the guard's own, each with its packet, and return all that the server answers.
-
-        Raises:
-            LinkLost: the link cannot be used any more.
-        """
-        # MySQL Router loses count of the packets where it is sent several commands at once.
-        together = [commands] if _ROUTER not in self.greeting.version else [(command,) for command in commands]
-        self.asked_at = trio.current_time()
-        replies = b""
-        try:
-            for batch in together:
-                for code, _ in batch:
-                    self.reader.expect_reply(code, note=Explained())
-                await self.link.send(b"".join(packet for _, packet in batch))
-                replies += (await self._all_replies())[1]
-        finally:
-            self.tracker.abandon()  # Where something is still owed, it is not the client who waits for it.
-        return replies
-
-    async def _all_replies(self) -> tuple[bytes, bytes]:
-        """Return all that the server owes: as it has come, and as it would be shown to a client."""
-        came = shown = b""
-        while True:
-            inbox = self.link.inbox
-            shown += self.take_replies()
-            came += inbox[: len(inbox) - len(self.link.inbox)]
-            if self.tracker.idle:
-                return came, shown
-            if self.tracker.stage is Stage.LOCAL_INFILE or len(came) > _REPLY_BYTES:
-                raise self.broken("its answer has nothing to do with the question")
-            if not self.has_ended:
-                await self.link.must_receive()
-
-    def take_replies(self) -> bytes:
-        """Take what has come for the client out of the link's inbox.
-
-        Raises:
-            LinkLost: the server does not speak the protocol, or it has said goodbye.
-        """
-        try:
-            shown, consumed = self.tracker.take(self.link.inbox)
-        except ProtocolError as error:
-            raise self.broken(error) from error
-        self.link.take(consumed)
-        if not shown and self.tracker.farewell is not None:
-            raise LinkLost(self.link, f"it said goodbye: {self.tracker.farewell.message}", LinkEnd.FAREWELL)
-        return shown
-
     @property
     def has_own_timeout(self) -> bool:
         """The client has said itself how long its session is to live when it is idle."""
@@ -440,7 +369,7 @@ class Upstream:
             self.tracker, self.memory, self.capabilities, UNKNOWN_LIMITS.packet, self._threads.current
         )
         introduction = Introduction(
-            self._ask_as_ever, self.memory, self.greeting.version, self._shared.questions, self.log
+            self.ask_as_ever, self.memory, self.greeting.version, self._shared.questions, self.log
         )
         try:
             limits = self.limits = await introduction.introduce()
@@ -456,48 +385,6 @@ class Upstream:
     async def watch(self) -> None:
         """Have the server report again what a client has told it not to. Raises LinkLost."""
         await watch_again(self.ask, self.memory)
-
-    async def ask(self, statements: Sequence[str | bytes]) -> Answers:
-        """Run statements of the guard's own; give what each of them brings. Raises LinkLost."""
-        packets = ((CommandCode.QUERY, build_query(statement, self.capabilities)) for statement in statements)
-        return self._read(await self.exchange(*packets))
-
-    async def _ask_as_ever(self, statements: Sequence[str | bytes]) -> Answers:
-        """Do what :meth:`ask` does, faster where the same bytes have come back on another link; for new links only."""
-        if _ROUTER in self.greeting.version:
-            return await self.ask(statements)
-        link = self.link
-        questions = build_queries(tuple(statements), self.capabilities)
-        self.asked_at = trio.current_time()
-        await link.send(questions)
-        known = self._shared.known_answers.find(self.capabilities, questions)
-        while known is not None and known.may_be(link.inbox):
-            await link.must_receive()
-        if known is not None and known.replies == link.inbox:
-            link.take(len(link.inbox))
-            return known.answers
-        schema = self.memory.tracked.schema
-        for _ in statements:
-            self.reader.expect_reply(CommandCode.QUERY, note=Explained())
-        try:
-            replies, _ = await self._all_replies()
-        finally:
-            self.tracker.abandon()
-        answers = self._read(replies)
-        if self.memory.tracked.schema == schema:  # else they have said something of this session only
-            self._shared.known_answers.remember(self.capabilities, questions, Known(replies, answers))
-        return answers
-
-    def _read(self, replies: bytes) -> Answers:
-        """Read the replies to statements of the guard's own. Raises LinkLost."""
-        try:
-            return list(parse_results(replies, self.capabilities))
-        except MalformedPacket as error:
-            raise self.broken(error) from error
-
-    def broken(self, error: object) -> LinkLost:
-        """Make the exception for a server that does not speak the protocol."""
-        return LinkLost(self.link, f"it broke the protocol: {error}", LinkEnd.BROKEN)
 
 
 def _bare(command: CommandCode) -> bytes:

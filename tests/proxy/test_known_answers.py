@@ -56,7 +56,7 @@ async def test_usual_answers_are_not_read_again(monkeypatch: pytest.MonkeyPatch)
     async with rigged() as rig:
         limit = await limit_of_next_link(rig)
         monkeypatch.delattr(rig.upstream, "tracker")
-        monkeypatch.setattr("proxy.upstream.parse_results", None)
+        monkeypatch.setattr("proxy.asking.parse_results", None)
         assert await limit_of_next_link(rig) == limit
 
 
