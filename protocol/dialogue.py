@@ -6,8 +6,7 @@ packets.
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 #: First bytes of what either side says in a login, beside OK, ERR and the request to switch the plugin.
 MORE_DATA_BYTE = 0x01
@@ -20,11 +19,13 @@ FULL_LOGIN = bytes((MORE_DATA_BYTE, 0x04))
 KEY_PLEASE = b"\x02"
 
 
-@dataclass(frozen=True)
-class Say:
+class Say(NamedTuple):
     """Send a packet with this payload, which may hold a password."""
 
-    payload: bytes = field(repr=False)
+    payload: bytes
+
+    def __repr__(self) -> str:
+        return f"<Say {len(self.payload)} bytes>"
 
 
 class Hear:

@@ -39,9 +39,13 @@ _WANTED = Capability.SESSION_TRACK
 
 def upstream_request(client: LoginRequest, server: Greeting) -> LoginRequest:
     """Make our own login request out of the client's: its capabilities, charset, schema and attributes."""
+    return client._replace(capabilities=upstream_capabilities(client, server))
+
+
+def upstream_capabilities(client: LoginRequest, server: Greeting) -> int:
+    """Tell what our own login request has of the capabilities."""
     ours = (NEEDED | _WANTED) & server.capabilities
-    capabilities = client.capabilities & FORWARDED | ours
-    return client._replace(capabilities=capabilities)
+    return client.capabilities & FORWARDED | ours
 
 
 def changed_login(login: LoginRequest, change: ChangeUser) -> LoginRequest:

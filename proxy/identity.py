@@ -5,7 +5,7 @@ from protocol.errors import ServerError
 from protocol.handshake import ChangeUser, Greeting, LoginRequest
 from protocol.login import ClientLogin, Proof
 from protocol.passthrough import PassedLogin
-from protocol.server_login import change_user, changed_login, hand_on, log_in, upstream_request
+from protocol.server_login import change_user, changed_login, hand_on, log_in, upstream_capabilities, upstream_request
 from proxy.dialogue import Conversation
 from proxy.errors import SessionOver
 from proxy.link import Link
@@ -54,7 +54,7 @@ class Identity:
 
     def capabilities(self, greeting: Greeting) -> int:
         """Tell what the client and a server with this greeting agree on."""
-        return upstream_request(self._request, greeting).capabilities & greeting.capabilities
+        return upstream_capabilities(self._request, greeting) & greeting.capabilities
 
     async def log_in(self, link: Link, greeting: Greeting, client: Conversation) -> bytes:
         """Log in for the first time; return the payload of the server's OK packet.

@@ -14,7 +14,6 @@ import sys
 import termios
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property
 
 import trio
 from trio.lowlevel import notify_closing, wait_readable, wait_writable
@@ -64,6 +63,7 @@ class Link:
         self._sock = sock
         self._fd = sock.fileno()
         self._tls: ssl.SSLSocket | None = None
+        self._peer = ""
         self._unsent = _NOTHING
         self._make_backlog = make_backlog
         self._backlog: Spool | None = None
@@ -82,10 +82,12 @@ class Link:
     def __repr__(self) -> str:
         return f"<Link {self._fd}{' TLS' if self._tls else ''}, {len(self.inbox)} bytes in the inbox>"
 
-    @cached_property
+    @property
     def peer(self) -> str:
         """The peer's address, for people. Where it matters, ask as long as the peer is there."""
-        return _peer(self._sock)
+        if not self._peer:
+            self._peer = _peer(self._sock)
+        return self._peer
 
     @property
     def is_private(self) -> bool:

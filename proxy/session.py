@@ -54,6 +54,8 @@ _STATEMENTS = frozenset({CommandCode.QUERY, CommandCode.STMT_EXECUTE, CommandCod
 
 _T = TypeVar("_T")
 
+log = structlog.stdlib.get_logger()
+
 
 class Session:
     """A client's link, its link to the server, and what goes on between them."""
@@ -62,7 +64,7 @@ class Session:
         self._client = client
         self._shared = shared
         self._make_relay = make_relay
-        self._log = structlog.stdlib.get_logger().bind(session=session_id, client=client.peer)
+        self._log = log.bind(session=session_id, client=client.peer)
         self._upstream = Upstream(shared, self._log)
         self._upstream.session_id = session_id
         self._admission = Admission(client, tls, self._upstream, shared, self._log)
