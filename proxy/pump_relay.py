@@ -5,22 +5,13 @@ import time
 import trio
 
 from protocol.exchanges import Exchanges
-from protocol.reply import Expected
-from protocol.riding import Rider
+from proxy.boarding import Boarding
 from proxy.carrier import Carrier
 from proxy.lane import Lane
 from proxy.link import Link
 from proxy.relay import Event, TrioRelay, YieldDue
 from proxy.upstream import GOODBYE, Upstream
 
-#: A packet that is not whole yet may have so many bytes for the pump; longer rows are passed on as they come.
-_LONGEST_BEGINNING = 64 * 1024
-
-#: A session that has done nothing for so long is better off in the pump.
-_QUIET_SECONDS = 0.2
-#: How many ordinary commands are wanted in a row before a session goes back to the pump: more for those that came back
-#: early before.
-_SHORTEST_RUN, _LONGEST_RUN = 2, 32
 _NEVER = float("inf")
 
 
@@ -31,22 +22,19 @@ class PumpRelay:
         self._client = client
         self._upstream = upstream
         self._carrier = carrier
-        self._exchanges = exchanges
-        self._trio = TrioRelay(client, upstream, self._rides_at, self._note_exchange)
         self._lane = Lane()
-        self._rider: Rider | None = None
-        self._is_drained = self._has_ended = self._is_riding = False
+        self._boarding = boarding = Boarding(client, upstream, self._lane, exchanges)
+        self._trio = TrioRelay(client, upstream, boarding.opens_at, boarding.note_exchange)
+        self._is_riding = False
         #: What of the lane's traffic has been counted.
         self._counted = (0, 0, 0)
-        #: So many ordinary commands in a row make the pump worth the change; none at first.
-        self._wanted_run = 0
 
     def __repr__(self) -> str:
         return f"<PumpRelay between {self._client} and {self._upstream}>"
 
     def drain(self) -> None:
         """Have the cruise end with DrainDue at the next quiet point."""
-        self._is_drained = True
+        self._boarding.is_closed = True
         self._trio.drain()
         self._carrier.recall(self._lane)
 
@@ -55,49 +43,10 @@ class PumpRelay:
         while True:
             event = await self._trio.cruise_or_yield()
             if not isinstance(event, YieldDue):
-                self._has_ended = False
+                self._boarding.is_blocked = False
                 return event
             await self._ride(event.deadline)
             await trio.lowlevel.checkpoint_if_cancelled()
-
-    def _rides_at(self) -> float:
-        """Tell when the pump can go on from here, in trio's time, and is worth the change."""
-        if not self._can_ride():
-            return _NEVER
-        upstream = self._upstream
-        if not upstream.tracker.idle or upstream.reader.ordinary_run >= self._wanted_run:
-            return 0.0
-        return upstream.active_at + _QUIET_SECONDS
-
-    def _can_ride(self) -> bool:
-        client, upstream = self._client, self._upstream
-        if (
-            self._is_drained
-            or self._has_ended
-            or client.inbox
-            or not (client.can_be_lent and upstream.link.can_be_lent)
-        ):
-            return False
-        if len(upstream.link.inbox) > (0 if upstream.tracker.idle else _LONGEST_BEGINNING):
-            return False
-        return self._current_rider().can_board
-
-    def _current_rider(self) -> Rider:
-        """Give the rider of the link at hand."""
-        upstream = self._upstream
-        if self._rider is None or not self._rider.is_of(upstream.tracker):
-            self._rider = Rider(
-                self._lane,
-                upstream.reader,
-                upstream.tracker,
-                upstream.memory,
-                agreed=upstream.capabilities,
-                exchanges=self._exchanges,
-            )
-        return self._rider
-
-    def _note_exchange(self, asked: Expected, reply: bytes, shown: bytes) -> None:
-        self._current_rider().note_exchange(asked, reply, shown)
 
     def catch_up(self) -> int | None:
         """Bring traffic and times up to date for an onlooker; return the code of the command that is being answered."""
@@ -107,7 +56,7 @@ class PumpRelay:
         return self._lane.running
 
     async def _ride(self, deadline: float) -> None:
-        client, link, lane, rider = self._client, self._upstream.link, self._lane, self._current_rider()
+        client, link, lane, rider = self._client, self._upstream.link, self._lane, self._boarding.rider()
         lane.load(
             client.lend(),
             link.lend(),
@@ -132,13 +81,10 @@ class PumpRelay:
         # Otherwise the session is over, and nobody asks any more what it was.
         self._note_progress()
         commands, *_ = lane.traffic
-        if commands < _SHORTEST_RUN:
-            self._wanted_run = min(max(2 * self._wanted_run, _SHORTEST_RUN), _LONGEST_RUN)
-        elif commands > _LONGEST_RUN:
-            self._wanted_run = _SHORTEST_RUN
+        self._boarding.note_ride(commands)
         if commands:
             self._upstream.reader.trailing = 0
-        self._has_ended = lane.has_ended
+        self._boarding.is_blocked = lane.has_ended
 
     def _recall(self, _: object) -> trio.lowlevel.Abort:
         """Have the ride end soon, because the task is cancelled; it goes on when the lane has been handed back."""

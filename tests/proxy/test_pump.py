@@ -1,10 +1,12 @@
 """Bytes in the pump: none is lost or reordered, however often the session is handed over."""
 
+import gc
 import math
 import random
 import socket
 import ssl
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -17,6 +19,7 @@ from config import RelayKind
 from protocol.effects import Effects
 from protocol.framing import build_packet
 from protocol.packets import Ok
+from proxy.link import Link
 from proxy.relay import ClientGone, DecisionDue, DrainDue, Event, ProbeDue, UpstreamLost
 from proxy.relays import MakeRelay, choose_relays
 from tests.proxy.rig import COLUMN, EOF, Rig, ok, packets, rigged
@@ -189,6 +192,21 @@ async def test_either_end_can_go(end: str, event: type[Event]) -> None:
             (rig.client if end == "client" else rig.server.sock).shutdown(socket.SHUT_RDWR)
             await until(lambda: events)
         assert isinstance(events[0], event)
+
+
+async def test_a_session_that_is_over_needs_no_garbage_collector() -> None:
+    relays = choose_relays(KIND, 1)
+    async with rigged() as rig:
+        near, far = socket.socketpair()
+        with near, far:
+            relay = relays.make(Link(near), rig.upstream)
+            rest = weakref.ref(relay)
+            gc.disable()
+            try:
+                del relay
+                assert rest() is None
+            finally:
+                gc.enable()
 
 
 async def test_the_pump_tells_how_long_it_was_busy() -> None:
