@@ -13,7 +13,7 @@ flags="-fsanitize=address,undefined"
 # These need no guard, and so can also be run in one process, at whose end leaks are looked for.
 leaks=
 if [ $# = 0 ]; then
-    leaks="tests/protocol/test_walker.py tests/proxy/test_pump.py"
+    leaks="tests/protocol/test_walker.py tests/protocol/test_exchanges.py tests/proxy/test_pump.py"
     # shellcheck disable=SC2086
     set -- $leaks tests/e2e/test_relays.py tests/e2e/test_session.py tests/e2e/test_recovery_in_flight.py \
         tests/e2e/test_slow_reading.py tests/e2e/test_slow_sending.py tests/e2e/test_tls.py \
