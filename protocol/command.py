@@ -387,8 +387,9 @@ class CommandReader:
             escapes = not self._tracker.status & _NO_BACKSLASH_ESCAPES
             self._hold_for_reports(text)
             return Preparing(None if is_large else text, classify(text, backslash_escapes=escapes))
-        if code == CommandCode.SET_OPTION and whole > HEADER_LENGTH + 1:
-            return SettingOption(multi_statements=data[position + HEADER_LENGTH + 1] == 0)
+        if code == CommandCode.SET_OPTION:
+            # MariaDB takes an option that is missing for 0.
+            return SettingOption(multi_statements=not any(data[position + HEADER_LENGTH + 1 : position + whole][:2]))
         if code == CommandCode.INIT_DB:
             return Explained()
         if whole < _ID_END:

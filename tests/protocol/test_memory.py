@@ -561,8 +561,8 @@ def test_the_multi_statement_option_is_remembered() -> None:
     wire.client_asks(b"\x1b\x00\x00")
     wire.server_says(FAILED)
     assert not wire.memory.multi_statements
-    for option, is_on in ((b"\x00", True), (b"\x01", False)):
-        wire.client_asks(b"\x1b" + option + b"\x00")
+    for option, is_on in ((b"\0\0", True), (b"\1\0", False), (b"\0", True), (b"\1", False), (b"", True)):
+        wire.client_asks(b"\x1b" + option)
         wire.server_says(frames(EOF))
         assert wire.memory.multi_statements == is_on
 
