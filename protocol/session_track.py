@@ -16,7 +16,7 @@ from protocol.wire import Cursor
 #: The transaction state of a session that is in no transaction and holds no table locks.
 NO_TRANSACTION = "________"
 
-#: Not to be reported: what changes with every statement, what lasts for one statement, and what follows the schema.
+#: Not to be kept: what changes with every statement, what lasts for one statement, and what follows the schema.
 _UNWATCHED = frozenset(
     {
         "character_set_database",
@@ -53,7 +53,8 @@ _TRANSACTION_VARIABLE = "session_track_transaction_info"
 #: the client's values again.
 REPORT_VARIABLES = (_LIST_VARIABLE, _SCHEMA_VARIABLE, _CHANGE_VARIABLE, _TRANSACTION_VARIABLE)
 
-_LAST_INSERT_ID = "last_insert_id"
+#: What statements change by themselves; the latter is MariaDB's, and goes with each write to the binary log.
+_CHANGED_UNASKED = frozenset({"last_insert_id", "last_gtid"})
 _TRANSACTION_KINDS = frozenset({SessionTrack.TRANSACTION_CHARACTERISTICS, SessionTrack.TRANSACTION_STATE})
 #: Servers say ON, clients also something else.
 _ON = ("ON", "1", "TRUE")
@@ -79,13 +80,14 @@ def names_statements(version: bytes) -> tuple[str, ...]:
     return (_MYSQL_NAMES_STATEMENT, "SHOW SESSION VARIABLES")
 
 
-def watch_statement(names: Iterable[str]) -> bytes:
+def watch_statement(names: Iterable[str], version: bytes) -> bytes:
     """Write the statement, run on a new link, that has the server report all that a new link would have to be given.
 
-    The list is explicit: with ``*``, MySQL reports ``statement_id`` with every statement. And it is set last: MariaDB
-    reports what is set behind it, in an order that changes.
+    To read a list of 200 names takes a server as long as all the rest of a login, so MariaDB gets none. MySQL does:
+    with ``*`` it reports ``statement_id`` with every statement. The list is set last: MariaDB reports what is set
+    behind it, in an order that changes.
     """
-    watched = ",".join(sorted(set(names) - _UNWATCHED))
+    watched = "*" if is_mariadb(version) else ",".join(sorted(set(names) - _UNWATCHED))
     statement = (
         "SET SESSION session_track_schema = ON, session_track_state_change = ON, "
         f"session_track_transaction_info = 'CHARACTERISTICS', session_track_system_variables = '{watched}'"
@@ -163,10 +165,10 @@ class SessionTracker:
 
     @property
     def hides_usual_reports(self) -> bool:
-        """The client does not want to hear what statements usually do: to the transaction, to LAST_INSERT_ID()."""
+        """The client does not want to hear what statements do unasked: to the transaction, to LAST_INSERT_ID()."""
         return not self._client_listens or not (
             self._shown_variables is None
-            or _LAST_INSERT_ID in self._shown_variables
+            or _CHANGED_UNASKED & self._shown_variables
             or _TRANSACTION_KINDS & self._shown_kinds
         )
 
@@ -197,8 +199,9 @@ class SessionTracker:
     def _note_variable(self, entry: bytes) -> bool:
         """Keep a variable's value; return whether the client would hear of it without the guard."""
         name, value = read_variable(entry)
-        self.variables.pop(name, None)
-        self.variables[name] = value
+        if name not in _UNWATCHED:
+            self.variables.pop(name, None)
+            self.variables[name] = value
         if name in REPORT_VARIABLES:
             self.is_overruled = True
             self._choose_shown()

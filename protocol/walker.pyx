@@ -74,8 +74,10 @@ cdef enum:
     START_TRANSACTION_LENGTH = 17  # without the semicolon
 
 cdef const char* LAST_INSERT_ID = b"last_insert_id"
+cdef const char* LAST_GTID = b"last_gtid"
 cdef enum:
     LAST_INSERT_ID_LENGTH = 14
+    LAST_GTID_LENGTH = 9
 
 #: "________" as the integer that a little-endian machine makes of it.
 cdef uint64_t NO_TRANSACTION = 0x5F5F5F5F5F5F5F5F
@@ -306,14 +308,17 @@ cdef inline bint read_block(const uint8_t* data, size_t end, size_t* place, size
 
 
 cdef bint read_variable(Position* at, const uint8_t* data, size_t place, size_t end) noexcept nogil:
-    """Read the report of a variable; False unless it is ``last_insert_id``."""
-    cdef size_t name, value, i
+    """Read the report of a variable; False unless it is ``last_insert_id``, or ``last_gtid``, which nobody needs."""
+    cdef size_t name, length, value, i
     cdef uint64_t number = 0
-    if not read_block(data, end, &place, &name) or place - name != LAST_INSERT_ID_LENGTH:
+    if not read_block(data, end, &place, &name):
         return False
-    if not is_word(data + name, LAST_INSERT_ID, LAST_INSERT_ID_LENGTH):
+    length = place - name
+    if not read_block(data, end, &place, &value) or place != end:
         return False
-    if not read_block(data, end, &place, &value) or place != end or not 0 < end - value < 19:
+    if length == LAST_GTID_LENGTH and is_word(data + name, LAST_GTID, length):
+        return True
+    if length != LAST_INSERT_ID_LENGTH or not is_word(data + name, LAST_INSERT_ID, length) or not 0 < end - value < 19:
         return False
     for i in range(value, end):
         if not 0x30 <= data[i] <= 0x39:

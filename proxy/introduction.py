@@ -37,14 +37,14 @@ class Questions:
     are_known: bool
 
 
-def _questions_about(names: AbstractSet[str]) -> Questions:
+def _questions_about(names: AbstractSet[str], version: bytes) -> Questions:
     """Ask for the limits, and for what there is of the others among ``names``."""
     asked = (*_LIMIT_VARIABLES, *(name for name in (*REPORT_VARIABLES, *_ISOLATION_VARIABLES) if name in names))
     values = "SELECT " + ", ".join(f"@@SESSION.{name}" for name in asked)
-    return Questions(asked, values, watch_statement(names), bool(names))
+    return Questions(asked, values, watch_statement(names, version), bool(names))
 
 
-_NO_NAMES_KNOWN = _questions_about(frozenset())
+_NO_NAMES_KNOWN = _questions_about(frozenset(), b"")
 
 #: By the servers' versions: the same for all sessions.
 QuestionsByVersion = dict[bytes, Questions]
@@ -118,7 +118,7 @@ class Introduction:
                 (answer,) = await self._ask((statement,))
                 if isinstance(answer, ResultSet) and answer.rows:
                     names = {_text(row[0]).lower() for row in answer.rows}
-                    self._questions_by_version[self._version] = _questions_about(names)
+                    self._questions_by_version[self._version] = _questions_about(names, self._version)
                     break
         return self._questions_by_version.get(self._version, _NO_NAMES_KNOWN)
 

@@ -80,6 +80,7 @@ async def restore(upstream: Upstream) -> float | None:
     """
     memory, capabilities = upstream.memory, upstream.capabilities
     row_count, characteristics = upstream.lost_row_count, upstream.lost_characteristics
+    variables = dict(memory.tracked.variables)
     try:
         note_what_changed(memory)
         for steps in _batches(list(restore_steps(memory, capabilities))):
@@ -91,6 +92,9 @@ async def restore(upstream: Upstream) -> float | None:
         raise SessionOver(str(error)) from error
     except MalformedPacket as error:
         raise upstream.broken(error) from error
+    finally:
+        # In the order in which the client has set them, since some change others. Servers report them in their own.
+        memory.tracked.variables = variables
     statistics = await upstream.exchange((CommandCode.STATISTICS, build_packet(bytes((CommandCode.STATISTICS,)), 0)))
     await _restore_row_count(upstream, row_count)
     uptime = _UPTIME.search(statistics)

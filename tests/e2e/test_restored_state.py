@@ -433,6 +433,17 @@ def test_flags_of_the_login(stack: ExitStack, guard: Guard, server: Server) -> N
         server.execute("SET GLOBAL interactive_timeout = DEFAULT")
 
 
+def test_variables_that_change_others(stack: ExitStack, guard: Guard, server: Server) -> None:
+    names = stack.enter_context(schemas(server, 2, 2, SCHEMA))
+    through, direct = connect_twins(stack, guard, server, names)
+    for session in (through, direct):
+        session.run("SET NAMES utf8mb4", "SET collation_connection = utf8mb4_bin")
+    for _ in range(3):
+        through.settle()
+        through.lose()
+        assert through.run(*CHARSETS) == direct.run(*CHARSETS)
+
+
 def test_collation_of_names(stack: ExitStack, guard: Guard, server: Server) -> None:
     names = stack.enter_context(schemas(server, 2, 2))
     through, direct = connect_twins(stack, guard, server, names)
@@ -680,6 +691,21 @@ def test_an_id_that_went_with_its_link_is_not_made_up(stack: ExitStack, guard: G
     through.settle()
     through.lose()
     assert through.rows(ask) == ((100,),)
+
+
+@pytest.mark.parametrize("capabilities", [CAPABILITIES, NO_EOF, LISTENING], ids=["plain", "no EOF", "session track"])
+def test_writes_to_a_binary_log(own_server: StartServer, start_guard: StartGuard, capabilities: int) -> None:
+    server = own_server("--log-bin=log", "--server-id=7")
+    guard = start_guard(address(server))
+    insert = "INSERT INTO t (v) VALUES ('x')"
+    writes = (insert, insert, "UPDATE t SET v = 'y'", "DELETE FROM t LIMIT 1")
+    with ExitStack() as stack:
+        names = stack.enter_context(schemas(server, 2, 2, SCHEMA))
+        through, direct = connect_twins(stack, guard, server, names, client_flag=capabilities, autocommit=True)
+        assert through.run(*writes) == direct.run(*writes)
+        through.settle()
+        through.lose()
+        assert through.run(*STANDARD, *writes) == direct.run(*STANDARD, *writes)
 
 
 def test_a_transaction_that_is_lost_while_the_id_is_asked_for(own_server: StartServer, start_guard: StartGuard) -> None:

@@ -553,10 +553,10 @@ def test_a_client_that_chooses_what_is_reported_is_held() -> None:
 
 def test_a_guard_in_front_of_this_one_asks_for_the_same_reports() -> None:
     wire = Wire()
-    wire.memory.tracked.own_watch = watch_statement(("autocommit",))
-    wire.client_asks(b"\x03" + watch_statement(("autocommit",)))
+    wire.memory.tracked.own_watch = watch_statement(("autocommit",), b"9.1.0")
+    wire.client_asks(b"\x03" + watch_statement(("autocommit",), b"9.1.0"))
     assert wire.memory.holds == []
-    wire.client_asks(b"\x03" + watch_statement(()))
+    wire.client_asks(b"\x03" + watch_statement((), b"9.1.0"))
     assert [hold.name for hold in wire.memory.holds] == ["SET session_track_system_variables"]
 
 

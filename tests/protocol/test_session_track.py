@@ -40,11 +40,39 @@ def a_tracker(own: dict[str, str] | None = None, *, client_listens: bool = True)
 
 
 def test_all_that_a_new_link_would_have_to_be_given_is_to_be_reported() -> None:
-    statement = watch_statement(("sql_mode", "autocommit", "statement_id", "timestamp", "autocommit")).decode()
+    statement = watch_statement(
+        ("sql_mode", "autocommit", "statement_id", "timestamp", "autocommit"), b"9.1.0"
+    ).decode()
     assert statement == (
         "SET SESSION session_track_schema = ON, session_track_state_change = ON, "
         "session_track_transaction_info = 'CHARACTERISTICS', session_track_system_variables = 'autocommit,sql_mode'"
     )
+
+
+def test_a_mariadb_need_not_be_given_the_names() -> None:
+    statement = watch_statement(("sql_mode", "autocommit"), b"11.4.2-MariaDB").decode()
+    assert statement.endswith(
+        "session_track_transaction_info = 'CHARACTERISTICS', session_track_system_variables = '*'"
+    )
+
+
+@pytest.mark.parametrize("name", ["last_gtid", "timestamp", "character_set_database"])
+def test_what_nobody_can_be_given_is_not_kept(name: str) -> None:
+    tracker = SessionTracker(client_listens=True)
+    tracker.begin_link({"session_track_system_variables": "*"})
+    entry = bytes((len(name),)) + name.encode() + b"\x017"
+    block = b"\x00" + bytes((len(entry),)) + entry
+    assert tracker.note(block) == block
+    assert tracker.variables == {}
+
+
+@pytest.mark.parametrize("name", ["last_insert_id", "last_gtid", "*"])
+def test_some_clients_want_to_hear_what_statements_do_unasked(name: str) -> None:
+    tracker = SessionTracker(client_listens=True)
+    tracker.begin_link({"session_track_system_variables": "autocommit"})
+    assert tracker.hides_usual_reports
+    tracker.begin_link({"session_track_system_variables": f"autocommit,{name}"})
+    assert not tracker.hides_usual_reports
 
 
 def test_who_knows_the_names() -> None:

@@ -13,7 +13,7 @@ from protocol.reply import Stage
 from tests.protocol import test_conversations as plain_python
 from tests.protocol.conversations import Conversation, Packet, Turn, broken_conversations, conversations
 from tests.protocol.test_conversations import SIZES
-from tests.protocol.transcripts import NONE, OK, QUERY, Wire, ask, frame, ok_with_state
+from tests.protocol.transcripts import NO_STATE, NONE, OK, QUERY, WRITTEN, Wire, ask, frame, ok_with_state
 
 walker_module = pytest.importorskip("protocol.walker", reason="not compiled", exc_type=ImportError)
 
@@ -224,6 +224,13 @@ def test_transactions_begin_in_the_pump_where_that_ends_no_locks(text: bytes) ->
     wire.server_says(frame(b"\0\0\0\2\0\0\0", 1))
     wire.rider.board()
     assert not wire.walker.admits(ask(b"\x03" + text))
+
+
+def test_what_a_write_reports_with_a_binary_log_does_not_end_a_ride() -> None:
+    walker = a_walker()
+    assert walker.admits(ask(b"\x03INSERT INTO t VALUES (1)"))
+    reply = frame(ok_with_state(WRITTEN, NO_STATE), 1)
+    assert walker.take(reply) == (frame(OK, 1), len(reply), False)
 
 
 def executing(rest: bytes, statement_id: int = 7) -> bytes:

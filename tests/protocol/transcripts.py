@@ -52,8 +52,9 @@ NO_CHARACTERISTICS = b"\x04\x01\x00"
 STARTED = b"\x04\x13\x12START TRANSACTION;"
 READ_ONLY = b"\x04\x1d\x1cSTART TRANSACTION READ ONLY;"
 INSERTED = b"\x00\x12\x0elast_insert_id\x0242"
+WRITTEN = b"\x00\x10\x09last_gtid\x050-1-7"
 #: Entries of session-track blocks that a client does not see of itself.
-UNASKED = (HIDDEN, STATE, NO_STATE, NO_CHARACTERISTICS, STARTED, READ_ONLY, INSERTED)
+UNASKED = (HIDDEN, STATE, NO_STATE, NO_CHARACTERISTICS, STARTED, READ_ONLY, INSERTED, WRITTEN)
 
 #: What servers report by default.
 OWN_REPORTS = {
