@@ -8,7 +8,7 @@ half of all the CPU time that such a statement costs.
 import ctypes
 
 #: So much is kept: what two of the largest statements take that are usual.
-_KEPT_BYTES = 32 << 20
+KEPT_BYTES = 32 << 20
 #: Smaller blocks come from what is kept.
 _LARGE_BYTES = 1 << 20
 
@@ -21,5 +21,5 @@ def keep_freed_memory() -> None:
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.malloc_trim(0)
-        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        library.mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
         library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
