@@ -366,6 +366,10 @@ class CommandReader:
             self._hold_for_large_statement()
         if b"_" in text and _SETS_INSERT_ID in text.lower():
             self._memory.doubt_insert_id()
+        if self._memory.multi_statements and b";" in text:
+            # Another statement may be a CALL, which can leave a transaction open where it fails.
+            self._memory.doubt_insert_id()
+            self._memory.may_have_begun = True
         if self._is_large_read and b"share" in text.lower():
             self._memory.has_share_locks = True
 

@@ -679,6 +679,16 @@ def test_what_a_large_statement_says_at_its_end_is_taken_down(position: int) -> 
     assert wire.memory.has_share_locks
 
 
+@pytest.mark.parametrize("is_multiple", [True, False])
+def test_another_statement_behind_a_large_one_may_leave_a_transaction(is_multiple: bool) -> None:  # noqa: FBT001
+    wire = Wire()
+    wire.memory.multi_statements = is_multiple
+    wire.client_asks(b"\x03" + large(b"INSERT INTO t VALUES ('", b"'); CALL p()"))
+    wire.server_says(frames(ERR))
+    assert bool(wire.tracker.status & 1) == is_multiple
+    assert wire.memory.is_insert_id_unsettled == is_multiple
+
+
 def test_each_large_statement_is_searched_by_itself() -> None:
     wire = Wire()
     wire.client_asks(b"\x03" + large(b"SELECT ", b":"), b"\x03" + large(b"= "))
