@@ -251,9 +251,9 @@ class ReplyTracker:
 
     def _end_result(self, status: int, row_count: int | None = None) -> None:
         self.status = status
-        self._memory.may_have_begun = False
         self.row_count = row_count
         more = status & _MORE_RESULTS or self.out_params_more
+        self._memory.may_have_begun &= bool(more)  # what follows may be what begins it
         self.out_params_more = False
         if more and self.expected[0].kind is ReplyKind.RESULTS:
             self.stage = Stage.RESULT

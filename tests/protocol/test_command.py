@@ -19,6 +19,7 @@ from tests.protocol.transcripts import (
     FETCH,
     LOCAL_INFILE,
     OK,
+    OK_MORE,
     PING,
     PREPARE,
     QUERY,
@@ -684,7 +685,7 @@ def test_another_statement_behind_a_large_one_may_leave_a_transaction(is_multipl
     wire = Wire()
     wire.memory.multi_statements = is_multiple
     wire.client_asks(b"\x03" + large(b"INSERT INTO t VALUES ('", b"'); CALL p()"))
-    wire.server_says(frames(ERR))
+    wire.server_says(frames(OK_MORE, ERR))
     assert bool(wire.tracker.status & 1) == is_multiple
     assert wire.memory.is_insert_id_unsettled == is_multiple
 

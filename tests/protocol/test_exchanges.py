@@ -10,6 +10,7 @@ from protocol.constants import Capability
 from protocol.reply import Expected, ReplyKind, Stage
 from protocol.session_track import Audience
 from tests.protocol.test_conversations import state
+from tests.protocol.test_walker import a_walker
 from tests.protocol.transcripts import (
     ERR,
     HIDDEN,
@@ -248,15 +249,7 @@ def assert_alike(wire: Wire, other: Wire) -> None:
 
 
 def a_knowing_walker(*exchanges: tuple[bytes, bytes, bytes]) -> Any:
-    walker = walker_module.Walker()
-    walker.agree(
-        deprecates_eof=False,
-        counts_with_metadata_flag=False,
-        has_attributes=False,
-        hides_reports=True,
-        admits_begin=False,
-        limit=1 << 24,
-    )
+    walker = a_walker()
     walker.know(
         walker_module.ExchangeTable([(ask(command), reply, shown, 2) for command, reply, shown in sorted(exchanges)])
     )
