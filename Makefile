@@ -8,7 +8,7 @@ WORKERS ?= 4
 FUZZ_SECONDS ?= 300
 
 .PHONY: help demo run test check lint docs fuzz sanitize differential chaos dist pythons bench bench-framing bench-overhead
-.PHONY: bench-storm bench-large bench-prepared bench-tls bench-unix bench-workers bench-connect bench-logins bench-idle
+.PHONY: bench-storm bench-large bench-prepared bench-one-cpu bench-tls bench-unix bench-workers bench-connect bench-logins bench-idle
 .PHONY: bench-profile bench-quick bench-readme mysqlclient test-trio test-slow venv mariadb mysql drivers peers clean
 .DEFAULT_GOAL := help
 
@@ -68,7 +68,7 @@ dist: venv  ## build the wheel and the sdist, check both, and try the wheel in a
 pythons: venv  ## run the tests that need no server on each Python that is supported and found here
 	$(BIN)/nox
 
-bench: venv mariadb mysql peers mysqlclient  ## measure everything, about 15 minutes, and write bench/README.md
+bench: venv mariadb mysql peers mysqlclient  ## measure everything, about 20 minutes, and write bench/README.md
 	$(BIN)/python -m bench.everything
 
 bench-readme: venv  ## write bench/README.md anew, and the table in README.md
@@ -85,6 +85,9 @@ bench-overhead: venv mariadb mysql peers
 
 bench-prepared: venv mariadb mysql peers  ## the same with prepared statements
 	$(BIN)/python -m bench.overhead --workload prepared
+
+bench-one-cpu: venv mariadb mysql peers  ## latency where load, proxy and server share one CPU
+	$(BIN)/python -m bench.overhead --one-cpu --connections 1
 
 bench-tls: venv mariadb mysql peers  ## the same, encrypted towards the server
 	$(BIN)/python -m bench.overhead --lineup tls --connections 8

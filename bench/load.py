@@ -2,11 +2,15 @@
 
 import re
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from bench.cpu import cpu_seconds
+
 TABLE_ROWS = 10_000
+#: What sysbench prints, at once, when all connections are there and the first query is about to be sent.
+STARTED = "Threads started!\n"
 USER = PASSWORD = DATABASE = "bench"  # noqa: S105 - of a throwaway server
 
 
@@ -23,12 +27,16 @@ class Workload(StrEnum):
 
 @dataclass(frozen=True)
 class Load:
-    """What one run came to. Latencies are as good as sysbench's buckets: about 2 %."""
+    """What one run came to. Latencies are as good as sysbench's buckets: about 2 %.
+
+    `cpu_us` is the CPU time per query of the process that was asked about, if one was.
+    """
 
     queries: int
     queries_per_second: float
     p50_us: float
     p99_us: float
+    cpu_us: float | None = None
 
 
 def prepare(port: int) -> None:
@@ -37,17 +45,35 @@ def prepare(port: int) -> None:
 
 
 def run(  # noqa: PLR0913, PLR0917 - where to, how much, and what
-    host: str, port: int, connections: int, seconds: int, workload: Workload, socket: str | None = None
+    host: str,
+    port: int,
+    connections: int,
+    seconds: int,
+    workload: Workload,
+    socket: str | None = None,
+    pid: int | None = None,
 ) -> Load:
     """Send point selects over `connections` connections for `seconds`; raises LoadError.
 
-    With the path of a unix `socket`, host and port do not matter.
+    With the path of a unix `socket`, host and port do not matter. The CPU time of process `pid` counts from when all
+    connections are there: their logins cost many queries' worth, and have a bench of their own.
     """
     mode = "disable" if workload is Workload.POINT_SELECT else "auto"
     # All rows alike: the rows read should differ between runs in nothing that matters.
     options = ["--rand-type=uniform", "--histogram", f"--db-ps-mode={mode}"]
     where = [f"--mysql-socket={socket}"] if socket else [f"--mysql-host={host}", f"--mysql-port={port}"]
-    return parse(_sysbench(where, *options, f"--threads={connections}", f"--time={seconds}", "run"))
+    at_start: list[float] = []
+    result = parse(
+        _sysbench(
+            where,
+            *options,
+            f"--threads={connections}",
+            f"--time={seconds}",
+            "run",
+            on_start=lambda: at_start.append(cpu_seconds(pid) if pid else 0.0),
+        )
+    )
+    return replace(result, cpu_us=(cpu_seconds(pid) - at_start[0]) / result.queries * 1e6) if pid else result
 
 
 def parse(output: str) -> Load:
@@ -55,7 +81,7 @@ def parse(output: str) -> Load:
     histogram = re.findall(r"^ +(\d+\.\d+) \|\**[* ]* (\d+)$", output, re.MULTILINE)
     queries = re.search(r"^ +queries: +(\d+) +\((\d+\.\d+) per sec\.\)$", output, re.MULTILINE)
     troubles = re.findall(r"^ +(?:ignored errors|reconnects): +(\d+) ", output, re.MULTILINE)
-    if not histogram or queries is None or len(troubles) != 2:
+    if STARTED not in output or not histogram or queries is None or len(troubles) != 2:
         raise LoadError(f"sysbench's output is not as expected:\n{output}")
     if any(int(count) for count in troubles):
         raise LoadError(f"not every query succeeded, so the numbers mean little:\n{output}")
@@ -74,7 +100,7 @@ def percentile(buckets: Sequence[tuple[float, int]], share: float) -> float:
     raise ValueError("a percentile of nothing")
 
 
-def _sysbench(where: Sequence[str], *arguments: str) -> str:
+def _sysbench(where: Sequence[str], *arguments: str, on_start: Callable[[], None] = lambda: None) -> str:
     command = [
         "sysbench",
         "oltp_point_select",
@@ -86,10 +112,15 @@ def _sysbench(where: Sequence[str], *arguments: str) -> str:
         f"--table-size={TABLE_ROWS}",
         *arguments,
     ]
+    output = ""
     try:
-        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            for line in process.stdout or ():
+                if line == STARTED:
+                    on_start()
+                output += line
     except FileNotFoundError:
         raise LoadError("sysbench is not installed") from None
-    if done.returncode:
-        raise LoadError(f"sysbench failed with status {done.returncode}:\n{done.stdout[-2000:]}")
-    return done.stdout
+    if process.returncode:
+        raise LoadError(f"sysbench failed with status {process.returncode}:\n{output[-2000:]}")
+    return output

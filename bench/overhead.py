@@ -5,6 +5,7 @@ MariaDB directly and through each proxy, in rounds: each round runs every target
 are reported.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,6 @@ from pathlib import Path
 import click
 
 from bench import load
-from bench.cpu import cpu_seconds
 from bench.load import LoadError, Workload
 from bench.place import stage
 from bench.report import Measurement, as_json, document, machine_facts, save, summarise
@@ -77,6 +77,11 @@ class Peer(click.ParamType[tuple[str, str, int]]):
 @click.option(
     "--server-port", type=click.IntRange(0, 65535), default=0, help="The server's port. Default: any free one."
 )
+@click.option(
+    "--one-cpu",
+    is_flag=True,
+    help="Have all parties share one CPU: where the scheduler puts whom, and how it wakes them, then plays no part.",
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all numbers there.")
 @click.option("--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write the report there.")
 def main(  # noqa: PLR0913, PLR0917 - one for each option
@@ -87,6 +92,7 @@ def main(  # noqa: PLR0913, PLR0917 - one for each option
     lineup: str,
     peers: tuple[tuple[str, str, int], ...],
     server_port: int,
+    one_cpu: bool,  # noqa: FBT001 - click's
     json_file: Path | None,
     markdown_file: Path | None,
 ) -> None:
@@ -95,6 +101,8 @@ def main(  # noqa: PLR0913, PLR0917 - one for each option
     Proxies that are not installed are left out, and listed. The exit status is 1 if the guard itself is among them.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
+    if one_cpu:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # whom this process starts, inherits it
     absent: dict[str, str] = {}
     measurements: list[Measurement] = []
     with ExitStack() as stack:
@@ -113,7 +121,8 @@ def main(  # noqa: PLR0913, PLR0917 - one for each option
     rows = summarise(measurements, DIRECT)
     facts = machine_facts() | {target.name: target.version for target in targets if target.version}
     encryption = "TLS between proxy and server" if lineup == "tls" else "no TLS"
-    facts["runs"] = f"{rounds} rounds of {seconds} s, {workload}, {load.TABLE_ROWS} rows, {encryption}"
+    place = ", all on one CPU" if one_cpu else ""
+    facts["runs"] = f"{rounds} rounds of {seconds} s, {workload}, {load.TABLE_ROWS} rows, {encryption}{place}"
     report = document("Overhead of proxies", rows, facts, absent)
     click.echo(report, nl=False)
     if markdown_file:
@@ -146,14 +155,12 @@ def _measure(
 
 
 def _run(target: Target, number: int, seconds: int, connections: int, workload: Workload) -> Measurement:
-    before = cpu_seconds(target.pid) if target.pid else 0.0
     try:
-        result = load.run(target.host, target.port, connections, seconds, workload, target.socket)
+        result = load.run(target.host, target.port, connections, seconds, workload, target.socket, target.pid)
     except LoadError as error:
         raise LoadError(f"{target.name}, {connections} connections: {error}") from None
-    cpu_us = (cpu_seconds(target.pid) - before) / result.queries * 1e6 if target.pid else None
     return Measurement(
-        target.name, connections, number, result.queries_per_second, result.p50_us, result.p99_us, cpu_us
+        target.name, connections, number, result.queries_per_second, result.p50_us, result.p99_us, result.cpu_us
     )
 
 

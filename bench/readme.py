@@ -20,13 +20,14 @@ BEGIN, END = "<!-- bench: peers -->\n", "<!-- end -->"
 HEAD = """\
 # Benches
 
-Written by `make bench`, which runs all of this in about 15 minutes; `make bench-quick` shows in three minutes that it
+Written by `make bench`, which runs all of this in about 20 minutes; `make bench-quick` shows in three minutes that it
 works. `python -m bench.readme` writes this page anew from the results of the last run, in `bench/results`.
 
 All compared targets run in turn within each round, in an order that rotates; tables give medians over the rounds, and
 what is *of direct* or *added* is compared with the direct run of the same round. Each proxy has one thread. ProxySQL
 takes no part, since Debian has no package of it; `python -m bench.overhead --peer NAME=HOST:PORT` measures it, or any
-other proxy, where it runs already. Latencies are in microseconds; CPU time is that of the proxy's process.
+other proxy, where it runs already. Latencies are in microseconds; CPU time is that of the proxy's process, without the
+logins before the first query.
 
 """
 

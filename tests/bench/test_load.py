@@ -1,7 +1,11 @@
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
 from bench import load
-from bench.load import Load, LoadError, parse, percentile
+from bench.load import Load, LoadError, Workload, parse, percentile
 
 # sysbench 1.0.20, `oltp_point_select --histogram --threads=1 --time=1 run`, most buckets left out.
 OUTPUT = """\
@@ -63,7 +67,7 @@ def test_a_run_with_errors_is_not_valid(trouble: str) -> None:
         parse(OUTPUT.replace(f"{trouble}0", f"{trouble}1"))
 
 
-@pytest.mark.parametrize("missing", ["    queries: ", "    reconnects: ", " |"])
+@pytest.mark.parametrize("missing", ["Threads started!", "    queries: ", "    reconnects: ", " |"])
 def test_incomplete_output_is_not_valid(missing: str) -> None:
     with pytest.raises(LoadError, match="not as expected"):
         parse(OUTPUT.replace(missing, "?"))
@@ -85,3 +89,25 @@ def test_sysbench_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(LoadError, match="not installed"):
         load.prepare(1)
+
+
+def test_cpu_time_of_logins_is_not_that_of_queries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "sysbench"
+    before, _, after = OUTPUT.partition(load.STARTED)
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import time\n"
+        "def work(seconds):\n"
+        "    while time.process_time() < seconds: pass\n"
+        f"print({before!r}, end='')\n"
+        "work(1.0)\n"
+        f"print({load.STARTED!r}, end='', flush=True)\n"
+        "work(1.5)\n"
+        f"print({after!r}, end='')\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    # The load is a child of this process, so its CPU time counts as that of this process.
+    result = load.run("127.0.0.1", 1, 1, 1, Workload.POINT_SELECT, pid=os.getpid())
+    assert result.cpu_us is not None
+    assert 0.4 < result.cpu_us * result.queries / 1e6 < 1.0
