@@ -86,8 +86,8 @@ bench-overhead: venv mariadb mysql peers
 bench-prepared: venv mariadb mysql peers  ## the same with prepared statements
 	$(BIN)/python -m bench.overhead --workload prepared
 
-bench-one-cpu: venv mariadb mysql peers  ## latency where load, proxy and server share one CPU
-	$(BIN)/python -m bench.overhead --one-cpu --connections 1
+bench-one-cpu: venv mariadb mysql peers  ## the same where load, proxy and server share one CPU
+	$(BIN)/python -m bench.overhead --one-cpu
 
 bench-tls: venv mariadb mysql peers  ## the same, encrypted towards the server
 	$(BIN)/python -m bench.overhead --lineup tls --connections 8

@@ -14,8 +14,8 @@ from bench.report import CAVEAT
 
 HERE = Path(__file__).parent
 FRONT_PAGE = HERE.parent / "README.md"
-#: In the front page, the table stands between these.
-BEGIN, END = "<!-- bench: peers -->\n", "<!-- end -->"
+#: In the front page, the table of the part that is named stands between these two comments.
+_PLACE = re.compile(r"(<!-- bench: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 HEAD = """\
 # Benches
@@ -24,16 +24,16 @@ Written by `make bench`, which runs all of this in about 20 minutes; `make bench
 works. `python -m bench.readme` writes this page anew from the results of the last run, in `bench/results`.
 
 All compared targets run in turn within each round, in an order that rotates; tables give medians over the rounds, and
-what is *of direct* or *added* is compared with the direct run of the same round. Each proxy has one thread. ProxySQL
-takes no part, since Debian has no package of it; `python -m bench.overhead --peer NAME=HOST:PORT` measures it, or any
-other proxy, where it runs already. Latencies are in microseconds; CPU time is that of the proxy's process, without the
-logins before the first query.
+what is *of direct* or *added* is compared with the direct run of the same round; ± is half the distance between the
+quartiles of queries/s. Each proxy has one thread. ProxySQL takes no part, since Debian has no package of it;
+`python -m bench.overhead --peer NAME=HOST:PORT` measures it, or any other proxy, where it runs already. Latencies are
+in microseconds; CPU time is that of the proxy's process, without the logins before the first query.
 
 """
 
 
 def write(*, front_page: Path | None = None) -> list[Path]:
-    """Write the page and the plots, and the table into the front page if one is given; return what was written."""
+    """Write the page and the plots, and the tables into the front page if one is given; return what was written."""
     reports = {part.name: json.loads(part.result.read_text()) for part in PARTS if part.result.exists()}
     written = [HERE / "README.md"]
     plots = draw(reports["peers"]["medians"]) if "peers" in reports else {}
@@ -41,8 +41,8 @@ def write(*, front_page: Path | None = None) -> list[Path]:
         written.append(HERE / name)
         written[-1].write_text(svg)
     written[0].write_text(page(reports, list(plots)))
-    if front_page and "peers" in reports:
-        front_page.write_text(fill(front_page.read_text(), reports["peers"]["table"]))
+    if front_page:
+        front_page.write_text(fill(front_page.read_text(), reports))
         written.append(front_page)
     return written
 
@@ -86,16 +86,18 @@ def draw(medians: list[dict[str, Any]]) -> dict[str, str]:
     }
 
 
-def fill(text: str, table: str) -> str:
-    """Return the front page with this table between its two comments; raises ValueError if they are not there."""
-    filled, count = re.subn(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}{table}\n{END}", text, flags=re.DOTALL)
-    if count != 1:
-        raise ValueError(f"the front page has {count} places between {BEGIN.strip()} and {END}, not one")
-    return filled
+def fill(text: str, reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the front page with the tables in their places; those of parts without a result stay as they are."""
+
+    def place(found: re.Match[str]) -> str:
+        begin, name, end = found.groups()
+        return f"{begin}{reports[name]['table']}\n{end}" if name in reports else found[0]
+
+    return _PLACE.sub(place, text)
 
 
 @click.command()
-@click.option("--front-page", is_flag=True, help="Put the table of point selects into the project's README.md, too.")
+@click.option("--front-page", is_flag=True, help="Put tables into the project's README.md, too.")
 def main(front_page: bool) -> None:  # noqa: FBT001 - click's
     """Write the page from the results of the last run."""
     for path in write(front_page=FRONT_PAGE if front_page else None):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 CAVEAT = (
@@ -34,12 +34,14 @@ class Measurement:
 class Row:
     """The medians over all rounds for one target and number of connections.
 
+    `spread` is how far the queries per second of the middle half of the rounds lie apart, halved; None for one round.
     `ratio` and what is added compare with the direct run of the same round: what slows a whole round down cancels out.
     """
 
     target: str
     connections: int
     queries_per_second: float
+    spread: float | None
     ratio: float
     p50_us: float
     p99_us: float
@@ -63,10 +65,12 @@ def summarise(measurements: Sequence[Measurement], direct: str) -> list[Row]:
 def _row(runs: Sequence[Measurement], baseline: Sequence[Measurement]) -> Row:
     pairs = list(zip(runs, baseline, strict=True))
     cpu = [run.cpu_us for run in runs if run.cpu_us is not None]
+    rates = [run.queries_per_second for run in runs]
     return Row(
         target=runs[0].target,
         connections=runs[0].connections,
-        queries_per_second=median(run.queries_per_second for run in runs),
+        queries_per_second=median(rates),
+        spread=_spread(rates),
         ratio=median(run.queries_per_second / base.queries_per_second for run, base in pairs),
         p50_us=median(run.p50_us for run in runs),
         p99_us=median(run.p99_us for run in runs),
@@ -76,12 +80,20 @@ def _row(runs: Sequence[Measurement], baseline: Sequence[Measurement]) -> Row:
     )
 
 
+def _spread(values: Sequence[float]) -> float | None:
+    if len(values) < 2:
+        return None
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return (high - low) / 2
+
+
 def results_table(rows: Iterable[Row]) -> str:
     """Return the rows as a Markdown table that is aligned for reading as it is."""
     head = [
         "connections",
         "target",
         "queries/s",
+        "±",
         "of direct",
         "p50 us",
         "p99 us",
@@ -96,6 +108,7 @@ def results_table(rows: Iterable[Row]) -> str:
                 str(row.connections),
                 row.target,
                 f"{row.queries_per_second:,.0f}",
+                "" if row.spread is None else f"{row.spread:,.0f}",
                 f"{row.ratio:.2f}",
                 f"{row.p50_us:.0f}",
                 f"{row.p99_us:.0f}",

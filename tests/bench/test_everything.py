@@ -7,7 +7,7 @@ import pytest
 from bench import everything, readme
 from bench.everything import run
 from bench.parts import PARTS, Part
-from bench.readme import BEGIN, END, draw, fill, page
+from bench.readme import FRONT_PAGE, draw, fill, page
 
 WRITES = "import sys, pathlib; pathlib.Path(sys.argv[sys.argv.index('--json') + 1]).write_text('{}')"
 REPORT = {"facts": {"CPU": "fast", "runs": "5 rounds, no TLS"}, "absent": {"other": "not\n there"}, "table": "| a |"}
@@ -51,17 +51,25 @@ def test_results_are_read_and_plots_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     medians = [median, median | {"target": "stillhere", "cpu_us": 7.0}]
     (tmp_path / "peers.json").write_text(json.dumps(REPORT | {"medians": medians}))
     front = tmp_path / "front.md"
-    front.write_text(f"above\n{BEGIN}old\n{END}\nbelow\n")
+    place = "above\n<!-- bench: peers -->\n{}<!-- end -->\nbelow\n"
+    front.write_text(place.format("old\n"))
     written = readme.write(front_page=front)
     assert [path.name for path in written] == ["README.md", "queries-per-second.svg", "cpu-per-query.svg", "front.md"]
     assert all(path.exists() for path in written)
-    assert front.read_text() == f"above\n{BEGIN}| a |\n{END}\nbelow\n"
+    assert front.read_text() == place.format("| a |\n")
     assert list(draw(medians)) == ["queries-per-second.svg", "cpu-per-query.svg"]
 
 
-def test_a_front_page_without_a_place_is_left_alone() -> None:
-    with pytest.raises(ValueError, match="has 0 places"):
-        fill("nothing here", "table")
+def test_each_table_goes_to_its_own_place() -> None:
+    place = "<!-- bench: {} -->\n{}<!-- end -->\n"
+    before = place.format("one-cpu", "") + place.format("tls", "old\n") + place.format("peers", "old\n")
+    after = place.format("one-cpu", "| 1 |\n") + place.format("tls", "old\n") + place.format("peers", "| 2 |\n")
+    assert fill(before, {"peers": {"table": "| 2 |"}, "one-cpu": {"table": "| 1 |"}}) == after
+
+
+def test_the_front_page_has_a_place() -> None:
+    filled = fill(FRONT_PAGE.read_text(), {part.name: {"table": f"[{part.name}]"} for part in PARTS})
+    assert "-->\n[one-cpu]\n<!--" in filled
 
 
 def test_every_part_is_a_command_that_exists() -> None:
