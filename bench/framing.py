@@ -13,9 +13,10 @@ from time import perf_counter
 import click
 
 from bench.report import machine_facts, save
-from protocol.command import HOLD_ABOVE, CommandReader
+from protocol.command import CommandReader
 from protocol.constants import MAX_FRAME_PAYLOAD, Capability, CommandCode
 from protocol.framing import build_packet, first_packet
+from protocol.large_query import HOLD_ABOVE
 from protocol.memory import SessionMemory
 from protocol.reply import ReplyTracker
 from protocol.wire import lenenc_bytes, lenenc_integer

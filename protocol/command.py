@@ -18,7 +18,6 @@ The limit: a server with ``max_allowed_packet`` and ``net_buffer_length`` accept
 shows its size in its header; a packet of several frames has to be collected first, since only its last header tells.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -30,6 +29,7 @@ from protocol.effects import Kind
 from protocol.errors import MalformedPacket, OutOfSync
 from protocol.holds import Hold, HoldKind
 from protocol.kill import find_kill
+from protocol.large_query import HOLD_ABOVE, LargeQuery
 from protocol.memory import SessionMemory
 from protocol.notes import Executing, Explained, Fetching, Note, Preparing, Resetting, SettingOption
 from protocol.plain import is_plain
@@ -91,20 +91,9 @@ _ID_END = HEADER_LENGTH + 1 + 4
 #: MariaDB takes it for the statement that was prepared last.
 _LAST_PREPARED_ID = 0xFFFFFFFF
 
-#: Commands with a payload above this many bytes are collected by somebody else before they go out.
-HOLD_ABOVE = 64 * 1024
-
 #: So much of a command that was collected has to be known when it goes out: the types of an execution's parameters
 #: stand within it.
 HELD_BEGINNING = 512 * 1024
-
-#: What the rest of a large statement must not hide, in lower case, by a sign in it.
-_LARGE_NEEDLES = {b":": b":=", b"@": b"into @", b"_": b"_lock("}
-_SETS_INSERT_ID = b"last_insert_id("
-_LONGEST_NEEDLE = len(_SETS_INSERT_ID)
-#: How those begin that may ask for share locks; of those that write, nobody asks what locks they take beside.
-_READS = re.compile(rb"[\s(]*(?:select|with|table|values)\b", re.IGNORECASE)
-_WRITES = re.compile(rb"\s*(?:insert|replace|update|delete)\b", re.IGNORECASE)
 
 _NO_BACKSLASH_ESCAPES = int(Status.NO_BACKSLASH_ESCAPES)
 
@@ -178,8 +167,7 @@ class CommandReader:
         self.ordinary_run = 0
         #: What has to be changed in the bytes that :meth:`take` has let through.
         self.edits: list[Edit] = []
-        self._is_large_query = self._is_large_read = False
-        self._tail = b""
+        self._large_query: LargeQuery | None = None
 
     def __repr__(self) -> str:
         return f"<CommandReader limit {self.limit}, {self.decision or 'no decision pending'}>"
@@ -228,7 +216,7 @@ class CommandReader:
         """
         data = bytes(HEADER_LENGTH) + beginning
         note: Note | None = None
-        self._is_large_query = code == _QUERY
+        self._large_query = None
         if code == _QUERY:
             note = self._note_query(data, 0, len(data), is_large=True)
         elif code in _NOTED:
@@ -238,8 +226,8 @@ class CommandReader:
 
     def look_through(self, piece: bytes) -> None:
         """Look at a piece of a command that was collected."""
-        if self._is_large_query:
-            self._search_rest(piece)
+        if self._large_query is not None:
+            self._large_query.search(piece)
 
     def _take_command(self, data: bytes, position: int, end: int) -> int:
         """Judge the command at ``position``; return how many bytes go out, 0 to wait for more or for a decision."""
@@ -330,15 +318,13 @@ class CommandReader:
         if self._has_attributes:
             behind = text_start(data, start, stop)
             if behind is None:
-                if is_large:
-                    self._hold_for_large_statement()  # its text begins further on, where it is not looked for
+                if is_large:  # its text begins further on, where it is not looked for
+                    self._large_query = LargeQuery(self._memory, b"")
+                    self._large_query.hold()
                 return None
             start = behind
         if is_large:
-            self._tail = b""
-            self._is_large_read = _READS.match(data, start) is not None
-            self._memory.has_share_locks |= not (self._is_large_read or _WRITES.match(data, start))
-            self._search_rest(data[start:end])
+            self._large_query = LargeQuery(self._memory, data[start:end])
         if is_plain(data, start, stop):
             return None
         text = data[start:stop]
@@ -357,22 +343,6 @@ class CommandReader:
             self.edits.append(Edit(start, stop, new))
         return effects
 
-    def _search_rest(self, piece: bytes) -> None:
-        """Search a large statement for what it may do to the session."""
-        text = self._tail + piece
-        self._tail = text[-_LONGEST_NEEDLE:]
-        # Of most texts, the signs alone tell, and are found faster.
-        if any(sign in text and needle in text.lower() for sign, needle in _LARGE_NEEDLES.items()):
-            self._hold_for_large_statement()
-        if b"_" in text and _SETS_INSERT_ID in text.lower():
-            self._memory.doubt_insert_id()
-        if self._memory.multi_statements and b";" in text:
-            # Another statement may be a CALL, which can leave a transaction open where it fails.
-            self._memory.doubt_insert_id()
-            self._memory.may_have_begun = True
-        if self._is_large_read and b"share" in text.lower():
-            self._memory.has_share_locks = True
-
     def _hold_for_reports(self, text: bytes) -> None:
         """Hold a session that may choose itself which variables are reported: servers need not report that it has.
 
@@ -380,9 +350,6 @@ class CommandReader:
         """
         if text != self._memory.tracked.own_watch and b"session_track_system_variables" in text.lower():
             self._memory.hold(Hold(HoldKind.UNSETTLED, "SET session_track_system_variables"))
-
-    def _hold_for_large_statement(self) -> None:
-        self._memory.hold(Hold(HoldKind.UNSETTLED, f"what a statement of more than {HOLD_ABOVE} bytes may have set"))
 
     def _note_command(self, code: int, data: bytes, position: int, whole: int, *, is_large: bool) -> Note | None:
         """Find out what another command does to the session, and change the ids in it that the server does not know."""

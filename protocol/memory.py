@@ -10,22 +10,21 @@ What neither tells for sure is *unsettled* until it has been read back from the 
 has been quiet for a moment (:mod:`protocol.settling`). Until then it is a hold: something that a new link cannot have.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any
 
 from protocol.constants import Status
-from protocol.effects import Effects, Kind, SqlPrepare
+from protocol.effects import Effects, Kind
 from protocol.errors import MalformedPacket
 from protocol.holds import Hold, HoldKind
 from protocol.looking_back import Leftover
 from protocol.notes import Executing, Explained, Fetching, Note, Preparing, Resetting, SettingOption
 from protocol.packets import PrepareOk
-from protocol.prepared import Dialect, PreparedStatement, find_types, keep_types
+from protocol.prepared import Dialect, PreparedStatement, find_types, keep_types, settle_dialect
 from protocol.session_track import NO_TRANSACTION, SessionTracker
+from protocol.sql_statements import SqlStatements
 
 #: What decides how a statement's text is read, beside the schema. A statement that was prepared under other values
 #: than a new link has cannot be prepared there as it was.
@@ -35,27 +34,10 @@ _IN_TRANSACTION = int(Status.IN_TRANSACTION)
 _CURSOR_EXISTS = int(Status.CURSOR_EXISTS)
 _LAST_ROW_SENT = int(Status.LAST_ROW_SENT)
 
-#: In the text of a statement PREPAREd in SQL: a user variable, and what could do more than assign one.
-_PLAIN_VARIABLE = re.compile(rb"(?<!@)@([A-Za-z0-9_$.]+)")
-_HIDES_EFFECTS = re.compile(rb"""@[`'"\\]|_lock""", re.IGNORECASE)
-
 _ISOLATION_VARIABLES = ("transaction_isolation", "tx_isolation")
 
 # Character sets in which the second byte of a character can be a quote's or a backslash's: their texts are not judged.
 _DECEPTIVE_CHARSETS = frozenset({"big5", "cp932", "gb18030", "gbk", "sjis"})
-
-
-@dataclass(frozen=True)
-class SqlStatement:
-    """A statement PREPAREd in SQL: the literal with its text as it was written, and how that was read.
-
-    Where the text was in a user variable, it is ``text``, and ``literal`` is what such a variable is to be set to.
-    """
-
-    literal: bytes
-    schema: bytes
-    dialect: Dialect
-    text: bytes | None = None
 
 
 #: So many statements are found among those that were executed last.
@@ -93,11 +75,7 @@ class SessionMemory:
         self.last_insert_id = 0
         #: Whether the server may think otherwise of LAST_INSERT_ID() than its OK packets say.
         self.is_insert_id_unsettled = False
-        self.sql_statements: dict[bytes, SqlStatement] = {}
-        #: Names of SQL statements whose text is still to be read from a user variable.
-        self.unsettled_sql_statements: dict[bytes, bytes] = {}
-        #: The schemas and dialects under which these were prepared.
-        self._sql_places: dict[bytes, tuple[bytes, Dialect]] = {}
+        self.sql_statements = SqlStatements()
         #: Binary prepared statements by the client's ids, in the order in which they were prepared.
         self.statements: dict[int, PreparedStatement] = {}
         self.last_prepared: PreparedStatement | None = None
@@ -143,7 +121,8 @@ class SessionMemory:
         holds += [Hold(HoldKind.LARGE_PREPARE) for statement in prepared if statement.text is None]
         holds += [Hold(HoldKind.UNSETTLED, f"@{_shown(name)}") for name in sorted(self.unsettled_variables)]
         holds += [Hold(HoldKind.UNSETTLED, f"@@{name}") for name in sorted(self.unsettled_system_variables)]
-        holds += [Hold(HoldKind.UNSETTLED, f"PREPARE {_shown(name)}") for name in self.unsettled_sql_statements]
+        textless = [*sorted(self.sql_statements.lost), *self.sql_statements.unread]
+        holds += [Hold(HoldKind.UNSETTLED, f"PREPARE {_shown(name)}") for name in textless]
         if self.is_role_unsettled:
             holds.append(Hold(HoldKind.UNSETTLED, "SET ROLE"))
         if self.tracked.is_overruled:
@@ -153,7 +132,7 @@ class SessionMemory:
     @property
     def has_holds(self) -> bool:
         """Some statement has taken something that a new link cannot have."""
-        return bool(self._holds)
+        return bool(self._holds or self.sql_statements.lost)
 
     @property
     def user_locks(self) -> list[Hold]:
@@ -166,7 +145,7 @@ class SessionMemory:
         return bool(
             self.unsettled_variables
             or self.unsettled_system_variables
-            or self.unsettled_sql_statements
+            or self.sql_statements.unread
             or self.is_role_unsettled
             or self.tracked.is_overruled
         )
@@ -213,11 +192,8 @@ class SessionMemory:
         # What was read since the last of these was set, was read by the values that have been found now.
         mark, settled = self._dialect_mark, self.dialect
         for prepared in self.statements.values():
-            prepared.dialect = _settled(prepared.dialect, mark, settled)
-        for key, sql in self.sql_statements.items():
-            self.sql_statements[key] = replace(sql, dialect=_settled(sql.dialect, mark, settled))
-        for key, (schema, dialect) in self._sql_places.items():
-            self._sql_places[key] = (schema, _settled(dialect, mark, settled))
+            prepared.dialect = settle_dialect(prepared.dialect, mark, settled)
+        self.sql_statements.settle(mark, settled)
 
     def hold(self, hold: Hold) -> None:
         """Take note of something that a new link cannot have, until the session is reset or the hold is released."""
@@ -370,72 +346,14 @@ class SessionMemory:
         for hold in effects.takes:
             if not failed or effects.is_multiple or hold.kind is HoldKind.USER_LOCK:
                 self._take(hold)
-        if failed:
-            self._forget_replaced(effects)
-        if failed and not effects.is_multiple:
-            return
-        self._apply_sql_statements(effects, failed=failed)
+        assigned = self.sql_statements.apply(effects, self.tracked.schema, self.dialect, failed=failed)
+        if assigned is None:
+            self.hold(Hold(HoldKind.UNEXPLAINED))
+        elif assigned:
+            self.unsettled_variables |= assigned
         if not failed:
             for hold in effects.releases:
                 self._release(hold)
-
-    def _forget_replaced(self, effects: Effects) -> None:
-        """Forget the statements in whose place others could not be PREPAREd: servers drop them first."""
-        for sql in effects.prepares:
-            self._forget_sql(sql.name)
-
-    def _apply_sql_statements(self, effects: Effects, *, failed: bool) -> None:
-        """Take note of what becomes of statements PREPAREd in SQL."""
-        for sql in effects.prepares:
-            if failed:
-                self.lose_sql_statement(sql.name)  # by how many statements the one that failed was behind, nobody knows
-            else:
-                self._prepare_sql(sql)
-        for name in effects.executes:
-            self._execute_sql(name)
-        if effects.is_multiple:
-            # Which of them were carried out, and under which schema, is not known.
-            for name in (*(sql.name for sql in effects.prepares), *effects.deallocates):
-                self.lose_sql_statement(name)
-        if not failed:
-            for name in effects.deallocates:
-                self._forget_sql(name)
-        for name, variable in list(self.unsettled_sql_statements.items()):
-            if variable in effects.user_variables and name not in [sql.name for sql in effects.prepares]:
-                # The text is not in the variable any more, and nowhere else.
-                self.lose_sql_statement(name)
-
-    def _prepare_sql(self, sql: SqlPrepare) -> None:
-        self._forget_sql(sql.name)
-        if sql.literal is not None:
-            self.sql_statements[sql.name] = SqlStatement(sql.literal, self.tracked.schema, self.dialect)
-        elif sql.variable is not None:
-            self.unsettled_sql_statements[sql.name] = sql.variable
-            self._sql_places[sql.name] = (self.tracked.schema, self.dialect)
-
-    def _forget_sql(self, name: bytes) -> None:
-        self.sql_statements.pop(name, None)
-        self.unsettled_sql_statements.pop(name, None)
-        self._holds.pop(Hold(HoldKind.UNSETTLED, f"PREPARE {_shown(name)}"), None)
-
-    def keep_sql_statement(self, name: bytes, literal: bytes, text: bytes) -> None:
-        """Remember a statement whose ``text`` was in a user variable; ``literal`` is for such a variable."""
-        self.unsettled_sql_statements.pop(name, None)
-        self.sql_statements[name] = SqlStatement(literal, *self._sql_places[name], text)
-
-    def lose_sql_statement(self, name: bytes) -> None:
-        """Hold a statement PREPAREd in SQL whose text cannot be had."""
-        self._forget_sql(name)
-        self.hold(Hold(HoldKind.UNSETTLED, f"PREPARE {_shown(name)}"))
-
-    def _execute_sql(self, name: bytes) -> None:
-        """Take note of an EXECUTE in SQL, which does what the text of the statement says."""
-        sql = self.sql_statements.get(name)
-        text = b"" if sql is None else sql.literal if sql.text is None else sql.text
-        if sql is None or _HIDES_EFFECTS.search(text):
-            self.hold(Hold(HoldKind.UNEXPLAINED))
-        else:
-            self.unsettled_variables |= {name.lower() for name in _PLAIN_VARIABLE.findall(text)}
 
     def _take(self, hold: Hold) -> None:
         # A lock can be taken several times over, and must then be released as often.
@@ -457,8 +375,3 @@ class SessionMemory:
 
 def _shown(name: bytes) -> str:
     return name.decode(errors="replace")
-
-
-def _settled(dialect: Dialect, mark: str, settled: Dialect) -> Dialect:
-    """Put the values that have been found in the place of those that were still to be read back."""
-    return tuple(new if old == mark else old for old, new in zip(dialect, settled, strict=True))

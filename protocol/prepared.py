@@ -51,6 +51,11 @@ class PreparedStatement:
     broken: str = ""
 
 
+def settle_dialect(dialect: Dialect, mark: str, settled: Dialect) -> Dialect:
+    """Put values that have been found in the place of those that were still to be read back, which the mark shows."""
+    return tuple(new if old == mark else old for old, new in zip(dialect, settled, strict=True))
+
+
 class TypeBlock(NamedTuple):
     """Where an execution says the parameters' types: ``start`` is ``stop`` if it does not.
 

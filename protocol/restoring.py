@@ -67,7 +67,7 @@ def restore_steps(memory: SessionMemory, capabilities: int) -> Iterator[Step]:
 
 def _prepare_steps(memory: SessionMemory, capabilities: int) -> Iterator[Step]:
     """List the commands that prepare what was prepared, each under its schema, and choose the session's schema."""
-    sql = memory.sql_statements.items()
+    sql = memory.sql_statements.known.items()
     # A schema can be left for another one, but not for none.
     others = {statement.schema for _, statement in sql} | {
         prepared.schema for prepared in memory.statements.values() if not prepared.broken
@@ -114,7 +114,7 @@ def note_what_changed(memory: SessionMemory) -> None:
             prepared.broken = "it was prepared under another sql_mode or character set"
         elif prepared.schema and not reachable:
             prepared.broken = "it was prepared in another schema"
-    for name, statement in memory.sql_statements.items():
+    for name, statement in memory.sql_statements.known.items():
         if statement.dialect != memory.dialect or (statement.schema and not reachable):
             raise CannotRestore(
                 f"{name.decode(errors='replace')} was PREPAREd under another sql_mode, character set or schema"

@@ -23,6 +23,7 @@ _DECIMAL_TYPES = frozenset({0, 246})
 _NUMBER_TYPES = _INTEGER_TYPES | _DOUBLE_TYPES | _DECIMAL_TYPES
 
 _DIGITS = re.compile(rb"[0-9]{1,20}")
+_HEX = re.compile(rb"(?:[0-9A-Fa-f]{2})*")
 #: Columns of the answer for each user variable.
 _COLUMNS = 3
 #: How the names of the collations begin in which the bytes of a text are not those of its ASCII characters.
@@ -46,7 +47,7 @@ class Settling:
 
     def __init__(self, memory: SessionMemory) -> None:
         self._memory = memory
-        self._names = sorted(memory.unsettled_variables | set(memory.unsettled_sql_statements.values()))
+        self._names = sorted(memory.unsettled_variables | memory.sql_statements.variables)
         self._system = sorted(memory.unsettled_system_variables)
         self._locks = memory.user_locks
         self._asks_for_role = memory.is_role_unsettled
@@ -119,15 +120,17 @@ class Settling:
                 memory.user_variables[name] = literal
                 memory.unsettled_variables -= {name}
                 memory.release(_hold(name))
-                for statement in [key for key, source in memory.unsettled_sql_statements.items() if source == name]:
-                    self._keep_sql_statement(statement, literal, collation or b"binary", digits or b"")
+                if name in memory.sql_statements.variables:
+                    self._keep_text(name, literal, collation or b"binary", digits or b"")
 
-    def _keep_sql_statement(self, name: bytes, literal: str, collation: bytes, digits: bytes) -> None:
-        if collation.startswith(_WIDE_CHARSETS):
-            # What it does when it is executed cannot be read out of its bytes.
-            self._memory.lose_sql_statement(name)
+    def _keep_text(self, name: bytes, literal: str, collation: bytes, digits: bytes) -> None:
+        """Keep the text of the statements that were PREPAREd from a variable."""
+        statements = self._memory.sql_statements
+        if collation.startswith(_WIDE_CHARSETS) or not _HEX.fullmatch(digits):
+            # What such a statement does when it is executed cannot be read out of its bytes.
+            statements.give_up(name)
         else:
-            self._memory.keep_sql_statement(name, literal.encode(), bytes.fromhex(digits.decode()))
+            statements.keep(name, literal.encode(), bytes.fromhex(digits.decode()))
 
     def _take_role(self, answer: ResultSet | ServerError) -> None:
         memory = self._memory
@@ -159,8 +162,7 @@ class Settling:
         self._memory.unsettled_variables -= {name}
         self._memory.user_variables.pop(name, None)
         self._memory.hold(_hold(name))
-        for statement in [key for key, source in self._memory.unsettled_sql_statements.items() if source == name]:
-            self._memory.lose_sql_statement(statement)
+        self._memory.sql_statements.give_up(name)
 
 
 def _hold(name: bytes) -> Hold:

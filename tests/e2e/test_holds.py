@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from protocol.command import HOLD_ABOVE
 from protocol.constants import CommandCode
+from protocol.large_query import HOLD_ABOVE
 from tests.e2e.losses import CAPABILITIES, Guarded, is_error, lose_all, query, schemas
 from tests.e2e.wire import execute_argument, long_data_argument
 from tests.guard import Guard

@@ -9,8 +9,8 @@ import mysql.connector
 import pytest
 from pymysql.constants import CLIENT
 
-from protocol.command import HOLD_ABOVE
 from protocol.constants import Capability, CommandCode
+from protocol.large_query import HOLD_ABOVE
 from tests.e2e import wire
 from tests.e2e.conftest import StartGuard, address
 from tests.e2e.losses import (
@@ -331,6 +331,14 @@ SQL_STATEMENTS: dict[str, Case] = {
         ["EXECUTE p", "SELECT HEX(@s), HEX(@t)"],
     ),
     "one that assigns": (["PREPARE p FROM 'SELECT @a := 6'", "EXECUTE p"], ["SELECT @a", "EXECUTE p"]),
+    "one that assigns and fails": (
+        [
+            "SET @a = 0",
+            "PREPARE p FROM 'SELECT @a := v, (SELECT 1 UNION SELECT v) FROM (SELECT 1 AS v UNION ALL SELECT 2) AS x'",
+            "EXECUTE p",
+        ],
+        ["SELECT @a"],
+    ),
     "one with an insert": (
         ["PREPARE p FROM 'INSERT INTO t (v) VALUES (?)'", "SET @v = 'x'", "EXECUTE p USING @v"],
         ["SELECT LAST_INSERT_ID()", "EXECUTE p USING @v", "SELECT * FROM t"],

@@ -262,7 +262,7 @@ def test_what_has_to_be_read_back() -> None:
     wire.server_says(b"")
     assert wire.memory.unsettled_variables == {b"a"}
     assert wire.memory.unsettled_system_variables == {"sql_mode"}
-    assert wire.memory.unsettled_sql_statements == {b"s": b"a"}
+    assert wire.memory.sql_statements.variables == {b"a"}
     assert holds(wire.memory) == [
         f"state that was not read back yet ({what})" for what in ("@a", "@@sql_mode", "PREPARE s", "SET ROLE")
     ]
@@ -347,11 +347,11 @@ def test_a_sql_statement_is_kept_as_it_was_written() -> None:
     wire = Wire()
     exchange(wire, "USE t", changed(SCHEMA))
     exchange(wire, "PREPARE s FROM 'SELECT ''a'''")
-    (sql,) = wire.memory.sql_statements.values()
+    (sql,) = wire.memory.sql_statements.known.values()
     assert (sql.literal, sql.schema) == (b"'SELECT ''a'''", b"t")
     assert wire.memory.holds == []
     exchange(wire, "DEALLOCATE PREPARE s")
-    assert wire.memory.sql_statements == {}
+    assert wire.memory.sql_statements.known == {}
 
 
 @pytest.mark.parametrize("source", ["'SELECT 1'", "@a"])
@@ -359,15 +359,15 @@ def test_a_sql_statement_is_gone_before_another_one_by_its_name_fails(source: st
     wire = Wire()
     exchange(wire, f"PREPARE s FROM {source}")
     exchange(wire, "PREPARE s FROM 'nonsense'", FAILED)
-    assert wire.memory.sql_statements == {}
-    assert wire.memory.unsettled_sql_statements == {}
+    assert wire.memory.sql_statements.known == {}
+    assert wire.memory.sql_statements.unread == {}
     assert wire.memory.holds == []
 
 
 def test_which_of_several_statements_has_failed_is_not_known() -> None:
     wire = Wire()
     exchange(wire, "PREPARE s FROM 'SELECT 1'; SELEC 1", FAILED)
-    assert wire.memory.sql_statements == {}
+    assert wire.memory.sql_statements.known == {}
     assert holds(wire.memory) == ["state that was not read back yet (PREPARE s)"]
     exchange(wire, "PREPARE s FROM 'SELECT 1'")
     assert wire.memory.holds == []
@@ -377,19 +377,62 @@ def test_the_text_in_a_variable_is_gone_when_the_variable_is_set_again() -> None
     wire = Wire()
     exchange(wire, "PREPARE s FROM @a")
     exchange(wire, "SET @b = 1")
-    assert wire.memory.unsettled_sql_statements == {b"s": b"a"}
+    assert wire.memory.sql_statements.variables == {b"a"}
     exchange(wire, "SET @a = 1")
     # It cannot be read back any more: nothing is asked for it, and it stays a hold.
-    assert wire.memory.unsettled_sql_statements == {}
+    assert wire.memory.sql_statements.unread == {}
     assert "state that was not read back yet (PREPARE s)" in holds(wire.memory)
     exchange(wire, "PREPARE s FROM 'SELECT 1'")
     assert "state that was not read back yet (PREPARE s)" not in holds(wire.memory)
 
 
+@pytest.mark.parametrize(
+    ("assigns", "reply"),
+    [("SELECT @a := id FROM t", FAILED), ("EXECUTE other", DONE), ("EXECUTE other", FAILED)],
+    ids=["a statement that fails behind it", "another such statement", "another one that fails behind it"],
+)
+def test_the_text_in_a_variable_is_gone_when_something_may_have_been_assigned_to_it(assigns: str, reply: bytes) -> None:
+    wire = Wire()
+    exchange(wire, "PREPARE other FROM 'SELECT @a := id FROM t'")
+    exchange(wire, "PREPARE s FROM @a")
+    exchange(wire, assigns, reply)
+    assert wire.memory.sql_statements.unread == {}
+    assert wire.memory.sql_statements.lost == {b"s"}
+    assert wire.memory.unsettled_variables == {b"a"}
+
+
+def test_what_fails_because_it_is_not_there_has_assigned_nothing() -> None:
+    assert after("EXECUTE s", reply=FAILED).holds == []
+
+
+def test_a_statement_of_several_that_was_executed_before_one_has_failed() -> None:
+    memory = after("PREPARE s FROM 'SET @a = 1'; EXECUTE s; SELEC 1", reply=FAILED)
+    assert Hold(HoldKind.UNEXPLAINED) in memory.holds
+
+
+def test_a_statement_that_is_an_expression_is_lost() -> None:
+    wire = Wire()
+    exchange(wire, "PREPARE s FROM CONCAT('SELECT', ' 1')")
+    assert wire.memory.sql_statements.lost == {b"s"}
+    exchange(wire, "DEALLOCATE PREPARE s")
+    assert wire.memory.sql_statements.lost == set()
+
+
+def test_names_that_are_gone_leave_nothing_behind() -> None:
+    wire = Wire()
+    for number in range(3):
+        exchange(wire, f"PREPARE s{number} FROM @a")
+        exchange(wire, f"DEALLOCATE PREPARE s{number}")
+    statements = wire.memory.sql_statements
+    assert not statements.known
+    assert not statements.unread
+    assert not statements.lost
+
+
 def test_what_several_statements_together_have_prepared_is_not_known() -> None:
     memory = after("SET @a = 'SELECT 1'; PREPARE s FROM @a")
-    assert memory.unsettled_sql_statements == {}
-    assert [hold.name for hold in memory.holds] == ["PREPARE s", "@a"]
+    assert memory.sql_statements.unread == {}
+    assert [hold.name for hold in memory.holds] == ["@a", "PREPARE s"]
 
 
 @pytest.mark.parametrize(
@@ -675,7 +718,7 @@ def test_what_was_prepared_before_a_value_is_known_gets_it_later() -> None:
     assert first == (None, None, None, None)
     assert second not in (first, third)  # what it was then, nobody knows
     assert third == memory.dialect == ("", None, None, None)
-    assert [sql.dialect for sql in memory.sql_statements.values()] == [first, second, third]
+    assert [sql.dialect for sql in memory.sql_statements.known.values()] == [first, second, third]
 
 
 def test_some_character_sets_deceive() -> None:

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from protocol.constants import Capability, CommandCode
 from protocol.errors import MalformedPacket
-from protocol.memory import SessionMemory, SqlStatement
+from protocol.memory import SessionMemory
 from protocol.prepared import NO_STATEMENT_ID
 from protocol.restoring import CannotRestore, Step, note_what_changed, restore_steps, take_answers
+from protocol.sql_statements import SqlStatement
 from tests.protocol.transcripts import (
     COLUMN,
     EOF,
@@ -56,7 +57,7 @@ def test_everything_in_its_order() -> None:
         2: a_statement(2, text=b"SELECT 2", schema=b"t"),
         3: a_statement(3, text=b"SELECT 3", schema=b"other"),
     }
-    memory.sql_statements = {
+    memory.sql_statements.known = {
         b"s": SqlStatement(b"'SELECT 4'", b"t", memory.dialect),
         b"u`v": SqlStatement(b"x'00'", b"", memory.dialect),
     }
@@ -173,7 +174,7 @@ def test_the_multi_statement_option(capabilities: int, steps: list[bytes], *, is
 
 def test_a_name_in_any_character_set_is_given_back_as_it_came() -> None:
     memory = Wire().memory
-    memory.sql_statements = {b"\xe4`": SqlStatement(b"'SELECT 1'", b"", memory.dialect)}
+    memory.sql_statements.known = {b"\xe4`": SqlStatement(b"'SELECT 1'", b"", memory.dialect)}
     assert payloads(memory) == [b"\x03PREPARE `\xe4``` FROM 'SELECT 1'"]
 
 
@@ -215,7 +216,7 @@ def test_a_sql_statement_that_cannot_be_had_takes_the_session_with_it(change: di
     # Its name would be unknown, or that of another statement.
     memory = Wire().memory
     fields = {"literal": b"'SELECT 1'", "schema": b"", "dialect": memory.dialect} | change
-    memory.sql_statements = {b"s": SqlStatement(**fields)}  # type: ignore[arg-type]  # mixed values
+    memory.sql_statements.known = {b"s": SqlStatement(**fields)}  # type: ignore[arg-type]  # mixed values
     with pytest.raises(CannotRestore, match="s was PREPAREd under another"):
         note_what_changed(memory)
 

@@ -10,6 +10,7 @@ from protocol.holds import Hold, HoldKind
 from protocol.memory import SessionMemory
 from protocol.resultset import ResultSet, Row
 from protocol.settling import Settling, quote_name, text_literal
+from protocol.sql_statements import UnreadStatement
 from tests.protocol.transcripts import Wire
 
 TEXT = 253
@@ -23,8 +24,9 @@ def answer(*row: bytes | None, types: list[int] | None = None) -> ResultSet:
 
 
 def fetched(value: bytes | None, collation: bytes = b"binary", kind: int = INTEGER) -> ResultSet:
-    """Answer the question for one user variable."""
-    return answer(value, collation, None if value is None else value.hex().encode(), types=[kind, TEXT, TEXT])
+    """Answer the question for a user variable, as servers do: HEX() of a number is of the number, not of its digits."""
+    digits = None if value is None else b"%X" % int(value) if kind == INTEGER else value.hex().encode()
+    return answer(value, collation, digits, types=[kind, TEXT, TEXT])
 
 
 def a_memory(*variables: bytes) -> SessionMemory:
@@ -98,7 +100,7 @@ def test_everything_is_asked_for_in_two_rounds() -> None:
         b"b": "2",
         b"c": "_utf8mb4 x'53454c4543542031' COLLATE utf8mb4_bin",
     }
-    (statement,) = memory.sql_statements.values()
+    (statement,) = memory.sql_statements.known.values()
     assert statement.literal == b"_utf8mb4 x'53454c4543542031' COLLATE utf8mb4_bin"
 
 
@@ -180,7 +182,7 @@ def test_a_variable_that_is_too_large_is_not_fetched_and_its_hold_ends_when_it_i
 def test_a_statement_whose_text_is_too_large_is_asked_for_once() -> None:
     # What stays unsettled would be asked for again and again.
     memory = Wire().memory
-    memory.unsettled_sql_statements = {b"s": b"a"}
+    memory.sql_statements.unread = {b"s": UnreadStatement(b"a", b"", memory.dialect)}
     settle(memory, answer(b"70000"))
     assert not memory.is_unsettled
     assert [hold.name for hold in memory.holds] == ["@a", "PREPARE s"]
@@ -204,10 +206,18 @@ def test_whatever_comes_instead_of_an_answer_becomes_a_hold(wrong: ResultSet | S
 @pytest.mark.parametrize("wrong", [FAILED, answer(b"1"), answer(b"1", b"binary", types=[])])
 def test_a_value_that_cannot_be_had_becomes_a_hold(wrong: ResultSet | ServerError) -> None:
     memory = a_memory(b"a")
-    memory.unsettled_sql_statements = {b"s": b"a"}
+    memory.sql_statements.unread = {b"s": UnreadStatement(b"a", b"", memory.dialect)}
     settle(memory, answer(b"1"), second=wrong)
     assert not memory.is_unsettled
     assert [hold.name for hold in memory.holds] == ["@a", "PREPARE s"]
+
+
+def test_a_statement_whose_text_turns_out_to_be_a_number_is_lost() -> None:
+    memory = Wire().memory
+    memory.sql_statements.unread = {b"s": UnreadStatement(b"a", b"", memory.dialect)}
+    settle(memory, answer(b"1"), second=fetched(b"7"))
+    assert not memory.is_unsettled
+    assert [hold.name for hold in memory.holds] == ["PREPARE s"]
 
 
 @pytest.mark.parametrize("value", [b"x", b"-1", b"1.5", b"9" * 21, b""])
