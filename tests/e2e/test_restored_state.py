@@ -333,7 +333,6 @@ SQL_STATEMENTS: dict[str, Case] = {
     "one that assigns": (["PREPARE p FROM 'SELECT @a := 6'", "EXECUTE p"], ["SELECT @a", "EXECUTE p"]),
     "one that assigns and fails": (
         [
-            "SET @a = 0",
             "PREPARE p FROM 'SELECT @a := v, (SELECT 1 UNION SELECT v) FROM (SELECT 1 AS v UNION ALL SELECT 2) AS x'",
             "EXECUTE p",
         ],
