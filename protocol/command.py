@@ -25,7 +25,7 @@ from struct import Struct
 
 from protocol.constants import HEADER_LENGTH, MAX_FRAME_PAYLOAD, Capability, CommandCode, Status
 from protocol.edits import Edit, apply_edits
-from protocol.effects import Kind
+from protocol.effects import Kind, Statement
 from protocol.errors import MalformedPacket, OutOfSync
 from protocol.holds import Hold, HoldKind
 from protocol.kill import find_kill
@@ -131,6 +131,11 @@ class Decision:
     statement_id: int | None = None
 
 
+def _may_begin(statement: Statement, text: bytes | None) -> bool:
+    """Tell whether a statement may open a transaction and then fail; its text is None if it was too large."""
+    return statement.kind is Kind.OTHER and (text is None or may_leave_transaction(text))
+
+
 def _same_thread(thread_id: int) -> int:
     return thread_id
 
@@ -168,6 +173,8 @@ class CommandReader:
         #: What has to be changed in the bytes that :meth:`take` has let through.
         self.edits: list[Edit] = []
         self._large_query: LargeQuery | None = None
+        #: Whether what was prepared last may begin a transaction. At first, that was on another link, and is not known.
+        self._last_may_begin = True
 
     def __repr__(self) -> str:
         return f"<CommandReader limit {self.limit}, {self.decision or 'no decision pending'}>"
@@ -333,7 +340,7 @@ class CommandReader:
         effects = statement.effects
         if statement.kind is Kind.OTHER:
             self._memory.doubt_insert_id()  # a procedure may have inserted something
-            self._memory.may_have_begun |= may_leave_transaction(text)
+        self._memory.may_have_begun |= _may_begin(statement, text)
         if is_large:
             return effects and replace(effects, explains_change=False)
         kill = find_kill(text)
@@ -357,7 +364,9 @@ class CommandReader:
             text = data[position + HEADER_LENGTH + 1 : position + (HOLD_ABOVE if is_large else whole)]
             escapes = not self._tracker.status & _NO_BACKSLASH_ESCAPES
             self._hold_for_reports(text)
-            return Preparing(None if is_large else text, classify(text, backslash_escapes=escapes))
+            preparing = Preparing(None if is_large else text, classify(text, backslash_escapes=escapes))
+            self._last_may_begin = _may_begin(preparing.statement, preparing.text)
+            return preparing
         if code == CommandCode.SET_OPTION:
             # MariaDB takes an option that is missing for 0.
             return SettingOption(multi_statements=not any(data[position + HEADER_LENGTH + 1 : position + whole][:2]))
@@ -374,9 +383,9 @@ class CommandReader:
         """Do :meth:`_note_command` for a command that names a prepared statement."""
         memory = self._memory
         client_id = _id_at(data, position)
-        if client_id == _LAST_PREPARED_ID:
-            payload = data[position + HEADER_LENGTH : position + min(whole, HOLD_ABOVE)]
-            return Executing(None, payload) if code in _EXECUTIONS else None
+        if client_id == _LAST_PREPARED_ID and code in _EXECUTIONS:
+            memory.may_have_begun |= self._last_may_begin
+            return Executing(None, data[position + HEADER_LENGTH : position + min(whole, HOLD_ABOVE)])
         prepared = memory.statements.get(client_id)
         if prepared is None:
             if any(client_id == other.server_id for other in memory.statements.values()):
@@ -418,8 +427,7 @@ class CommandReader:
         if block is not None:
             self.edits.append(Edit(begin + block.flag, begin + block.flag + 1, bytes((block.flagged,))))
             self.edits.append(Edit(begin + block.start, begin + block.start, prepared.types))
-        if prepared.statement.kind is Kind.OTHER:
-            self._memory.may_have_begun |= may_leave_transaction(prepared.text or b"")
+        self._memory.may_have_begun |= _may_begin(prepared.statement, prepared.text)
         return Executing(prepared)
 
     def _change_id(self, data: bytes, position: int, to: int) -> None:

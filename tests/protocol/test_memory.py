@@ -5,6 +5,7 @@ import pytest
 from protocol.constants import Capability, Status
 from protocol.holds import Hold, HoldKind
 from protocol.memory import SessionMemory
+from protocol.statement import classify
 from tests.protocol.transcripts import (
     COLUMN,
     EOF,
@@ -28,6 +29,7 @@ IN_TRANSACTION = 1
 FAILED = frames(ERR)
 DONE = frames(OK)
 
+EXECUTE_LAST = b"\x17\xff\xff\xff\xff\x00\x01\x00\x00\x00"
 EXECUTE_1 = b"\x17\x01\x00\x00\x00\x00\x01\x00\x00\x00"
 
 
@@ -684,6 +686,33 @@ def test_an_eof_packet_cannot_say_what_the_result_did_to_the_transaction() -> No
     assert not wire.memory.has_only_read
     wire.memory.begin_link()
     assert not wire.memory.is_transaction_unsettled
+
+
+@pytest.mark.parametrize(
+    ("text", "may_begin"), [(b"CALL p()", True), (None, True), (b"INSERT INTO t VALUES (1)", False)], ids=repr
+)
+def test_an_execution_that_fails_may_leave_a_transaction_behind(text: bytes | None, may_begin: bool) -> None:  # noqa: FBT001
+    wire = Wire()
+    prepared = wire.prepare(1, text=text, parameters=0)
+    prepared.statement = classify(text or b"CALL p(1)")
+    wire.client_asks(EXECUTE_1)
+    wire.server_says(FAILED)
+    assert wire.memory.is_transaction_unsettled == may_begin
+
+
+@pytest.mark.parametrize(("text", "may_begin"), [(b"CALL p()", True), (b"INSERT INTO t VALUES (1)", False)])
+def test_so_may_one_of_what_is_just_being_prepared(text: bytes, may_begin: bool) -> None:  # noqa: FBT001
+    wire = Wire()
+    wire.client_asks(b"\x16" + text, EXECUTE_LAST)
+    wire.server_says(frames(prepare_ok(1)) + FAILED)
+    assert wire.memory.is_transaction_unsettled == may_begin
+
+
+def test_what_was_prepared_last_on_another_link_may_be_anything() -> None:
+    wire = Wire()
+    wire.client_asks(EXECUTE_LAST)
+    wire.server_says(FAILED)
+    assert wire.memory.is_transaction_unsettled
 
 
 # How texts are read
