@@ -22,6 +22,9 @@ _UNKNOWN = -2
 #: What the server may have said of the characteristics of the transaction, None where it has said nothing.
 _CHARACTERISTICS = (None, "", "START TRANSACTION;")
 
+#: What the walker can be told. It admits no command that comes near it.
+_LARGEST_LIMIT = 0xFFFFFFFF
+
 _STAGES = frozenset({Stage.RESULT, Stage.COLUMNS, Stage.COLUMNS_END, Stage.ROWS})
 
 
@@ -91,6 +94,9 @@ class Rider:
             and tracker.broken is None
             and not memory.lost_leftovers
             and not memory.may_have_begun
+            # What a server may say, but the walker has no room for.
+            and (tracker.row_count or 0) < 1 << 63
+            and memory.last_insert_id < 1 << 64
             and len(memory.tracked.transaction_state) == len(NO_TRANSACTION)
             and memory.tracked.transaction_state.isascii()
             and (tracker.idle or self._is_in_result)
@@ -125,7 +131,7 @@ class Rider:
             hides_reports=self._memory.tracked.hides_usual_reports,
             # It ends locks, where there are such.
             admits_begin=not self._memory.has_holds,
-            limit=self._reader.limit,
+            limit=min(self._reader.limit, _LARGEST_LIMIT),
         )
         self._walker.know(self._exchanges.table(self._link_kind))
         statements = self._memory.recently_executed()

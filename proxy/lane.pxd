@@ -4,7 +4,7 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 
-from protocol.walker cimport Walk, Walker
+from protocol.walker cimport Walk, Walker, is_at_rest
 
 cdef enum:
     READ_BYTES = 131072
@@ -57,6 +57,7 @@ cdef struct State:
     int rides
     int listens_for_room  # epoll is to tell when the client's socket takes more
     int is_given
+    int is_refused  # epoll had no room for it
     int is_recalled
     int is_in_mail
     int is_watched
@@ -74,7 +75,7 @@ cdef Reason look_after(State* state, uint8_t* buffer, double now) noexcept nogil
 
 cdef inline bint waits(const State* state) noexcept nogil:
     """Tell whether the lane waits for something that no socket tells, and has to be looked after."""
-    return state.is_blocked or state.has_more or state.is_unsettled
+    return state.is_blocked or state.has_more or (state.is_unsettled and is_at_rest(state.walk))
 
 
 cdef inline bint has_had_its_turn(const State* state) noexcept nogil:

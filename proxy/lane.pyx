@@ -41,7 +41,7 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef enum:
     KEPT_COMMAND_BYTES = 512  # the memory of a longer command is given back when it has been answered
-    READS = 8  # how often a lane may read before the others have their turn
+    READS = 2  # how often a lane may read before the others have their turn
 
 #: What a call on a socket returns in the place of a number of bytes.
 cdef enum:
@@ -259,6 +259,8 @@ cdef Reason read_server(State* state, uint8_t* buffer, double now) noexcept nogi
         if is_at_rest(state.walk):
             return keep_for(state, &server.received, buffer, end, REPLY)
         walked = walk(state.walk, buffer, &end, &passed)
+        if walked == ENDED:
+            note_rest(state)
         if passed:
             state.bytes_down += passed
             reason = give_client(state, buffer, passed, now)
@@ -269,7 +271,6 @@ cdef Reason read_server(State* state, uint8_t* buffer, double now) noexcept nogi
         if reason != NONE:
             return reason
         if walked == ENDED:
-            note_rest(state)
             if end > passed:
                 return REPLY
         elif walked == STOPPED or end - passed > TAIL_BYTES:

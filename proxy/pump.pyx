@@ -194,7 +194,6 @@ cdef bint begin_ride(Engine* engine, State* state) noexcept nogil:
         epoll_ctl(engine.epoll, EPOLL_CTL_DEL, state.server.fd, NULL)
         return False
     state.listens_for_room = False
-    state.rides = True
     return True
 
 
@@ -210,27 +209,33 @@ cdef bint is_riding(Engine* engine, State* state) noexcept nogil:
     return rides
 
 
+cdef State* take_mail(Engine* engine) noexcept nogil:
+    """Take one lane out of the mail; NULL where there is none. From then on it may be mailed again."""
+    cdef State* state
+    pthread_mutex_lock(&engine.lock)
+    state = engine.mail
+    if state != NULL:
+        engine.mail = state.next_mail
+        state.is_in_mail = False
+    pthread_mutex_unlock(&engine.lock)
+    return state
+
+
 cdef void read_mail(Engine* engine) noexcept nogil:
     """Look at the lanes that wait for something from the beginning, and hand back those that are called back."""
     cdef uint64_t count
     cdef State* state
-    cdef State* following
     eventfd_read(engine.mail_fd, &count)
-    pthread_mutex_lock(&engine.lock)
-    state = engine.mail
-    engine.mail = NULL
-    following = state
-    while following != NULL:
-        following.is_in_mail = False
-        following = following.next_mail
-    pthread_mutex_unlock(&engine.lock)
-    while state != NULL:
-        following = state.next_mail
-        if state.is_recalled:
+    while True:
+        state = take_mail(engine)
+        if state == NULL:
+            return
+        if state.is_refused:
+            hand_back(engine, state, SERVER_ENDED)
+        elif state.is_recalled:
             hand_back(engine, state, RECALLED)
         elif state.rides:
             go_on(engine, state, NONE)
-        state = following
 
 
 cdef void go_on(Engine* engine, State* state, Reason reason) noexcept nogil:
@@ -356,15 +361,13 @@ cdef class Pump:
         """Have a lane that was loaded carried; keep it alive until :meth:`collect` gives it back."""
         cdef State* state = &lane.state
         pthread_mutex_lock(&self.engine.lock)
-        state.is_given = begin_ride(&self.engine, state)
-        if not state.is_given:
-            # As if a link had ended: the session goes on by itself, and finds out what can be done.
-            state.reason = SERVER_ENDED
-            state.next_returned = self.engine.returned
-            self.engine.returned = state
-            eventfd_write(self.engine.returned_fd, 1)
+        state.is_given = True
+        # As if a link had ended: the session goes on by itself, and finds out what can be done.
+        state.is_refused = not begin_ride(&self.engine, state)
+        # The pump may have heard of it already, so it is for the pump to hand it back.
+        state.rides = True
         pthread_mutex_unlock(&self.engine.lock)
-        if waits(state):
+        if state.is_refused or waits(state):
             self._send(state, False)
 
     def recall(self, Lane lane not None):

@@ -45,7 +45,7 @@ class PumpRelay:
             if not isinstance(event, YieldDue):
                 self._boarding.is_blocked = False
                 return event
-            await self._ride(event.deadline)
+            await self._ride()
             await trio.lowlevel.checkpoint_if_cancelled()
 
     def catch_up(self) -> int | None:
@@ -55,7 +55,7 @@ class PumpRelay:
         self._note_progress()
         return self._lane.running
 
-    async def _ride(self, deadline: float) -> None:
+    async def _ride(self) -> None:
         client, link, lane, rider = self._client, self._upstream.link, self._lane, self._boarding.rider()
         lane.load(
             client.lend(),
@@ -68,7 +68,7 @@ class PumpRelay:
         )
         self._counted = (0, 0, 0)
         self._is_riding = True
-        self._carrier.carry(lane, deadline)
+        self._carrier.carry(lane, self._looks_again_at())
         await trio.lowlevel.wait_task_rescheduled(self._recall)
         self._is_riding = False
         command = lane.command
@@ -85,6 +85,12 @@ class PumpRelay:
         if commands:
             self._upstream.reader.trailing = 0
         self._boarding.is_blocked = lane.has_ended
+
+    def _looks_again_at(self) -> float:
+        """Tell when the session is to be looked at again, in trio's time. That it can be settled, the pump tells."""
+        upstream = self._upstream
+        deadline = trio.current_time() + upstream.clock.interval
+        return min(deadline, upstream.next_probe()) if self._lane.running is None else deadline
 
     def _recall(self, _: object) -> trio.lowlevel.Abort:
         """Have the ride end soon, because the task is cancelled; it goes on when the lane has been handed back."""

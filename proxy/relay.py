@@ -77,9 +77,7 @@ class DrainDue:
 
 @dataclass(frozen=True)
 class YieldDue:
-    """Another relay can go on from here; the session is to be looked at again at ``deadline``, in trio's time."""
-
-    deadline: float
+    """Another relay can go on from here."""
 
 
 Event: TypeAlias = DecisionDue | ProbeDue | SettlingDue | UpstreamLost | ClientGone | ClientBroke | DrainDue
@@ -163,7 +161,7 @@ class TrioRelay:
                 return due
             yields_at = float("inf") if self._upstream.link.inbox else self._yields_at()
             if yields_at <= now:
-                return YieldDue(self._looks_again_at)
+                return YieldDue()
             # Cancelling what moves the bytes is safe at any moment: links keep what was received and what was not sent.
             with trio.CancelScope(deadline=min(self._looks_again_at, yields_at)) as self._scope:
                 turns_end = self._upstream.active_at + _TURNS_SECONDS
@@ -327,7 +325,7 @@ class TrioRelay:
             if self._is_drained():
                 return DrainDue()
         if (is_idle or len(shown) >= _WORTH_YIELDING_BYTES) and self._yields():
-            return YieldDue(self._looks_again_at)
+            return YieldDue()
         return None
 
     async def _deliveries(self) -> Event | YieldDue:
@@ -340,7 +338,7 @@ class TrioRelay:
                 if self._is_drained():
                     return DrainDue()
                 if self._yields():
-                    return YieldDue(self._looks_again_at)
+                    return YieldDue()
 
     def _yields(self) -> bool:
         """Tell whether another relay can go on now; if it can later, look again then."""

@@ -5,11 +5,13 @@ import math
 import random
 import socket
 import ssl
+import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -361,19 +363,116 @@ async def test_commands_in_tls_records_of_their_own_are_all_heard() -> None:
             assert from_client == command
 
 
+@contextmanager
+def pump_running() -> Iterator[Pump]:
+    pump = Pump()
+    thread = threading.Thread(target=pump.run)
+    thread.start()
+    try:
+        yield pump
+    finally:
+        pump.stop()
+        thread.join()
+
+
+def load(lane: Lane, client: socket.socket, server: socket.socket) -> None:
+    now = time.monotonic()
+    lane.load(client, server, heard_at=now, validate_after=5, received=b"", command=b"", is_unsettled=False)
+
+
+def collect(pump: Pump, count: int) -> list[Lane]:
+    """Wait in real time for so many lanes to be handed back."""
+    lanes: list[Lane] = []
+    deadline = time.monotonic() + 5
+    while len(lanes) < count and time.monotonic() < deadline:
+        time.sleep(0.001)
+        lanes += pump.collect()
+    return lanes
+
+
 @pytest.mark.parametrize("missing", ["client", "server"])
 def test_a_lane_that_epoll_does_not_take_is_handed_back(missing: str) -> None:
-    pump, lane = Pump(), Lane()
-
-    def ride(client: socket.socket, server: socket.socket) -> None:
-        lane.load(client, server, heard_at=0, validate_after=5, received=b"", command=b"", is_unsettled=False)
-        pump.give(lane)
-
+    lane = Lane()
     near, far = socket.socketpair()
-    with near, far, socket.socket() as closed:
+    with pump_running() as pump, near, far, socket.socket() as closed:
         closed.close()
-        ride(*((closed, far) if missing == "client" else (near, closed)))
-        assert pump.collect() == [lane]
+        load(lane, *((closed, far) if missing == "client" else (near, closed)))
+        pump.give(lane)
+        assert collect(pump, 1) == [lane]
         assert lane.has_ended
-        ride(near, far)  # nothing of the first attempt is left
+        load(lane, near, far)  # nothing of the first attempt is left
+        pump.give(lane)
         assert pump.collect() == []
+        pump.recall(lane)
+        assert collect(pump, 1) == [lane]
+        assert not lane.has_ended
+
+
+def test_lanes_that_are_called_back_more_than_once_come_back() -> None:
+    with ExitStack() as stack:
+        pump = stack.enter_context(pump_running())
+        pairs = [socket.socketpair() for _ in range(400)]
+        for pair in pairs:
+            stack.enter_context(pair[0])
+            stack.enter_context(pair[1])
+        for _ in range(60):
+            lanes = [Lane() for _ in pairs]
+            for lane, pair in zip(lanes, pairs, strict=True):
+                load(lane, *pair)
+                pump.give(lane)
+            for lane in (*lanes, *(lanes[100:200:7] * 3)):
+                pump.recall(lane)
+            assert len(collect(pump, len(lanes))) == len(lanes)
+
+
+async def test_numbers_for_which_the_pump_has_no_room() -> None:
+    rows = packets(Ok(0, (1 << 64) - 1, 0, 2, 0, b"", b"").build())
+    async with pumping() as rig:
+        events: list[Event] = []
+        rig.upstream.reader.limit = 1 << 33
+        rig.upstream.memory.last_insert_id = 1 << 64
+        async with riding(rig, events):
+            await board(rig)
+            rig.upstream.memory.last_insert_id = 0
+            rig.server.answer = lambda _: rows
+            for command in (b"\x03CALL p()", b"\x03SELECT 1", b"\x03SELECT 1", b"\x03SELECT 1"):
+                assert await rig.ask(command, len(rows)) == rows
+        assert events == []
+
+
+def unsettling(command: bytes) -> bytes:
+    """Answer in a transaction, an INSERT with an id that has to be asked for."""
+    if b"SLEEP" in command:
+        return b""
+    return packets(Ok(0, 0, 7, 3, 0, b"", b"").build()) if b"INSERT" in command else ok(3)
+
+
+def switches_of_the_pump() -> int:
+    (pump,) = (thread for thread in threading.enumerate() if thread.name == "pump")
+    status = Path(f"/proc/self/task/{pump.native_id}/status").read_text()
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+
+async def test_while_a_statement_runs_the_pump_sleeps() -> None:
+    async with pumping() as rig, riding(rig, []):
+        await board(rig)
+        rig.server.answer = unsettling
+        for _ in range(3):
+            await rig.ask(b"\x03INSERT INTO t VALUES (1)")
+        await rig.client.send(build_packet(b"\x03SELECT SLEEP(1000)", 0))
+        await until(lambda: rig.relay.catch_up() is not None)
+        before = switches_of_the_pump()
+        await trio.sleep(0.5)
+        assert switches_of_the_pump() - before < 10
+
+
+async def test_a_client_that_takes_nothing_any_more_leaves_nothing_owed() -> None:
+    async with pumping() as rig:
+        events: list[Event] = []
+        async with riding(rig, events):
+            await board(rig)
+            rig.client.shutdown(socket.SHUT_RD)  # so that the write fails, and nothing tells before
+            await rig.client.send(build_packet(b"\x03SELECT 1", 0))
+            await until(lambda: events)
+        assert isinstance(events[0], ClientGone)
+        assert rig.upstream.tracker.expected == []
