@@ -266,6 +266,10 @@ class Link:
                 else:
                     self._unsent = self._unsent[sent:] or _NOTHING
 
+    def give_up(self) -> None:
+        """Have whoever uses the link from now on find that the peer does not answer, even if it should do so late."""
+        self._failure = TimeoutError()
+
     @property
     def can_be_lent(self) -> bool:
         """All that was given to it has gone out, and all that has arrived and is not in the inbox, the kernel has."""

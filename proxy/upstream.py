@@ -247,6 +247,7 @@ class Upstream(Asking):
         with trio.move_on_after(timeout) as scope:
             await self.exchange((command, _bare(command)))
         if scope.cancelled_caught:
+            self.link.give_up()  # a late answer would be taken for that to the next command
             raise LinkLost(self.link, f"no answer to a probe within {timeout:g} s", LinkEnd.SILENCE)
         self.tracker.row_count, self.tracker.left_warnings = row_count, left_warnings
 

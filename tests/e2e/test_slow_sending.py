@@ -172,3 +172,22 @@ def test_a_command_that_is_larger_than_the_room_for_it(impatient: Server) -> Non
         assert (sequence_id, code) == (1, 1041)
         assert "spool" in message
         assert wire.query(connection, f"SELECT LENGTH('{'x' * 400_000}')") == ((400_000,),)
+
+
+def test_a_late_answer_to_a_probe_is_not_that_to_the_command(impatient: Server) -> None:
+    impatient.execute("REPLACE INTO slow.t VALUES (1, 'there')")
+    data = build_packet(b"\x03" + f"INSERT INTO slow.t VALUES (1, '{'x' * FEW}')".encode(), 0)
+    times = {"interval": "200ms", "probe_timeout": "300ms", "validate_after": "1h"}
+    with Guard(address(impatient), keepalive=times) as guard, closing(connect(guard)) as connection:
+        wire.write(connection, data[:70_000])
+        impatient.pause()
+        try:
+            time.sleep(2)  # for the next probe, and its time
+        finally:
+            impatient.resume()
+        time.sleep(0.5)  # for the answer that is late
+        wire.write(connection, data[70_000:])
+        assert wire.error(wire.receive(connection)[1])[0] == 1062
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            assert cursor.fetchall() == ((1,),)
