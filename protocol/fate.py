@@ -54,6 +54,8 @@ _HARMLESS = frozenset(
     }
 )
 _HARMLESS_KINDS = frozenset({Kind.SESSION, Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK, Kind.AUTOCOMMIT})
+#: All that was done in the open transaction, these commit.
+_COMMITTING = frozenset({Kind.COMMIT, Kind.BEGIN, Kind.AUTOCOMMIT})
 _STAYS_IN_TRANSACTION = frozenset({Kind.READ, Kind.CHANGE, Kind.SESSION})
 
 
@@ -91,10 +93,25 @@ def judge_all(
             fate = Fate.UNKNOWN
         fates.append(fate)
     fates.reverse()
+    _doubt_commits(commands, fates, memory, circumstances, len(sent))
     if fates and fates[0] is not Fate.AGAIN and Kind.BEGIN in kinds:
         # What was sent behind the beginning of a transaction is not to be carried out without it.
         fates = [Fate.ROLLED_BACK if fate is Fate.AGAIN else fate for fate in fates]
     return fates
+
+
+def _doubt_commits(
+    commands: Sequence[Expected], fates: list[Fate], memory: SessionMemory, circumstances: Circumstances, sent: int
+) -> None:
+    """Have no command that commits be sent again behind one of which something may have been in that transaction."""
+    is_doubtful = False
+    for index, (command, fate) in enumerate(zip(commands, fates, strict=True)):
+        kind = kind_of(command, memory, circumstances)
+        if fate is Fate.AGAIN:
+            if is_doubtful and kind in _COMMITTING:
+                fates[index] = Fate.UNKNOWN if index < sent else Fate.ROLLED_BACK
+        elif kind is not Kind.READ:
+            is_doubtful = True
 
 
 def text_of(command: Expected, memory: SessionMemory, capabilities: int) -> bytes | None:

@@ -253,7 +253,8 @@ class ReplyTracker:
         self.status = status
         self.row_count = row_count
         more = status & _MORE_RESULTS or self.out_params_more
-        self._memory.may_have_begun &= bool(more)  # what follows may be what begins it
+        # What follows may be what begins it: another result, or the reply to a command that was sent behind this one.
+        self._memory.may_have_begun &= bool(more) or len(self.expected) > 1
         self.out_params_more = False
         if more and self.expected[0].kind is ReplyKind.RESULTS:
             self.stage = Stage.RESULT
@@ -432,6 +433,7 @@ class ReplyTracker:
     def _read_columns_end(self, payload: bytes) -> bytes:
         status = _eof_status(payload)
         if status & _CURSOR_EXISTS:
+            self._memory.note_result_end(status)
             self._end_result(status)  # the rows come by COM_STMT_FETCH
         else:
             # MySQL announces the result behind OUT parameters here, and no more in the EOF that ends the rows.

@@ -13,7 +13,7 @@ from proxy.link import Link
 from proxy.upstream import Upstream
 
 _BEGIN = ("START TRANSACTION READ ONLY",)
-_END = ("COMMIT",)
+_END = ("COMMIT AND NO CHAIN NO RELEASE",)  # whatever completion_type is
 
 
 async def read_again(client: Link, upstream: Upstream, command: Expected, lost: Leftover) -> Err | None:

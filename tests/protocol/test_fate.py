@@ -156,7 +156,18 @@ def test_behind_the_end_of_a_transaction_a_change_is_in_none(end: str) -> None:
 
 def test_what_switches_autocommit_on_makes_a_change_last() -> None:
     assert judge("SET autocommit = 1", CHANGE, circumstances=NO_AUTOCOMMIT)[1] is UNKNOWN
-    assert judge(CHANGE, "COMMIT", circumstances=NO_AUTOCOMMIT) == [UNKNOWN, AGAIN]
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "BEGIN", "SET autocommit = 1"])
+def test_a_commit_is_not_repeated_behind_what_it_may_have_committed(end: str) -> None:
+    assert judge("BEGIN", CHANGE, end) == [UNKNOWN, UNKNOWN, UNKNOWN]
+    assert judge(CHANGE, end, circumstances=NO_AUTOCOMMIT) == [UNKNOWN, UNKNOWN]
+    assert judge("SET autocommit = 0", CHANGE, end) == [UNKNOWN, UNKNOWN, UNKNOWN]
+    assert judge("CALL p()", end, READ) == [UNKNOWN, UNKNOWN, RERUN]
+    # Surely not carried out, it has committed nothing, but it must not say so either.
+    assert judge(CHANGE, end, circumstances=NO_AUTOCOMMIT, unexecuted=1) == [ROLLED_BACK, ROLLED_BACK]
+    # Where nothing was done there is nothing to commit.
+    assert judge(READ, end) == [RERUN, ROLLED_BACK if end == "BEGIN" else AGAIN]
 
 
 def test_a_pipeline_in_a_transaction() -> None:

@@ -14,6 +14,7 @@ from tests.protocol.transcripts import (
     FETCH,
     OK,
     OWN_REPORTS,
+    PING,
     PREPARE,
     ROW,
     SCHEMA,
@@ -706,6 +707,21 @@ def test_so_may_one_of_what_is_just_being_prepared(text: bytes, may_begin: bool)
     wire.client_asks(b"\x16" + text, EXECUTE_LAST)
     wire.server_says(frames(prepare_ok(1)) + FAILED)
     assert wire.memory.is_transaction_unsettled == may_begin
+
+
+def test_so_may_one_that_was_sent_behind_another_command() -> None:
+    wire = Wire()
+    wire.client_asks(PING, b"\x03CALL p()")
+    wire.server_says(DONE + FAILED)
+    assert wire.memory.is_transaction_unsettled
+
+
+def test_an_eof_packet_of_a_cursor_says_no_more_than_others() -> None:
+    wire = Wire()
+    wire.prepare(1, parameters=0)
+    wire.client_asks(EXECUTE_1[:5] + b"\x01" + EXECUTE_1[6:])
+    wire.server_says(frames(b"\x01", COLUMN, b"\xfe\x00\x00\x41\x00"))
+    assert wire.memory.is_transaction_unsettled
 
 
 def test_what_was_prepared_last_on_another_link_may_be_anything() -> None:
