@@ -340,7 +340,8 @@ class CommandReader:
         effects = statement.effects
         if statement.kind is Kind.OTHER:
             self._memory.doubt_insert_id()  # a procedure may have inserted something
-        self._memory.may_have_begun |= _may_begin(statement, text)
+        if _may_begin(statement, text):
+            self._memory.doubt_transaction()
         if is_large:
             return effects and replace(effects, explains_change=False)
         kill = find_kill(text)
@@ -384,7 +385,8 @@ class CommandReader:
         memory = self._memory
         client_id = _id_at(data, position)
         if client_id == _LAST_PREPARED_ID and code in _EXECUTIONS:
-            memory.may_have_begun |= self._last_may_begin
+            if self._last_may_begin:
+                memory.doubt_transaction()
             return Executing(None, data[position + HEADER_LENGTH : position + min(whole, HOLD_ABOVE)])
         prepared = memory.statements.get(client_id)
         if prepared is None:
@@ -427,7 +429,8 @@ class CommandReader:
         if block is not None:
             self.edits.append(Edit(begin + block.flag, begin + block.flag + 1, bytes((block.flagged,))))
             self.edits.append(Edit(begin + block.start, begin + block.start, prepared.types))
-        self._memory.may_have_begun |= _may_begin(prepared.statement, prepared.text)
+        if _may_begin(prepared.statement, prepared.text):
+            self._memory.doubt_transaction()
         return Executing(prepared)
 
     def _change_id(self, data: bytes, position: int, to: int) -> None:

@@ -74,44 +74,34 @@ def judge_all(
     """
     fates: list[Fate] = []
     sent = commands[: len(commands) - unexecuted]
-    kinds = [kind_of(command, memory, circumstances) for command in sent]
+    kinds = [kind_of(command, memory, circumstances) for command in commands]
     may_end = [
         command.command not in _HARMLESS and kind not in _STAYS_IN_TRANSACTION
-        for command, kind in zip(sent, kinds, strict=True)
+        for command, kind in zip(sent, kinds, strict=False)
     ]
-    for index, command in reversed(list(enumerate(commands))):
+    may_commit_something = False
+    for index, (command, kind) in enumerate(zip(commands, kinds, strict=True)):
         if index >= len(sent):
             fate = _judge_unexecuted(command, memory, circumstances)
         else:
-            fate = _judge(command, kinds[index], circumstances, begun=begun and index == 0)
+            fate = _judge(command, kind, circumstances, begun=begun and index == 0)
             # Another one may have ended the transaction: in front of it, so that this one was in none any more, or
             # behind it, together with all that was done in it.
             if fate is Fate.ROLLED_BACK and (any(may_end[:index]) or any(may_end[index + 1 :])):
                 fate = Fate.UNKNOWN
-        # What is sent again is so behind all other answers.
-        if fate is Fate.AGAIN and any(later is not Fate.AGAIN for later in fates):
-            fate = Fate.UNKNOWN
+        if fate is Fate.AGAIN and kind in _COMMITTING and may_commit_something:
+            # Sent again, it would say that what was done before it is committed.
+            fate = Fate.UNKNOWN if index < len(sent) else Fate.ROLLED_BACK
+        may_commit_something |= fate is not Fate.AGAIN and kind is not Kind.READ
         fates.append(fate)
-    fates.reverse()
-    _doubt_commits(commands, fates, memory, circumstances, len(sent))
+    for index in reversed(range(len(fates))):
+        # What is sent again is so behind all other answers.
+        if fates[index] is Fate.AGAIN and any(later is not Fate.AGAIN for later in fates[index + 1 :]):
+            fates[index] = Fate.UNKNOWN if index < len(sent) else Fate.ROLLED_BACK
     if fates and fates[0] is not Fate.AGAIN and Kind.BEGIN in kinds:
         # What was sent behind the beginning of a transaction is not to be carried out without it.
         fates = [Fate.ROLLED_BACK if fate is Fate.AGAIN else fate for fate in fates]
     return fates
-
-
-def _doubt_commits(
-    commands: Sequence[Expected], fates: list[Fate], memory: SessionMemory, circumstances: Circumstances, sent: int
-) -> None:
-    """Have no command that commits be sent again behind one of which something may have been in that transaction."""
-    is_doubtful = False
-    for index, (command, fate) in enumerate(zip(commands, fates, strict=True)):
-        kind = kind_of(command, memory, circumstances)
-        if fate is Fate.AGAIN:
-            if is_doubtful and kind in _COMMITTING:
-                fates[index] = Fate.UNKNOWN if index < sent else Fate.ROLLED_BACK
-        elif kind is not Kind.READ:
-            is_doubtful = True
 
 
 def text_of(command: Expected, memory: SessionMemory, capabilities: int) -> bytes | None:

@@ -213,6 +213,10 @@ class SessionMemory:
         """Take note of a statement that may have changed LAST_INSERT_ID() without an OK packet that says so."""
         self.is_insert_id_unsettled = self.has_news = True
 
+    def doubt_transaction(self) -> None:
+        """Take note that a statement goes out that may run others, which may open a transaction or take share locks."""
+        self.may_have_begun = self.has_share_locks = True
+
     def note_result_end(self, status: int) -> None:
         """Take note of a result that ends with an EOF packet, which cannot say what it did to the transaction."""
         if status & _IN_TRANSACTION:
@@ -346,11 +350,11 @@ class SessionMemory:
         for hold in effects.takes:
             if not failed or effects.is_multiple or hold.kind is HoldKind.USER_LOCK:
                 self._take(hold)
-        assigned = self.sql_statements.apply(effects, self.tracked.schema, self.dialect, failed=failed)
-        if assigned is None:
-            self.hold(Hold(HoldKind.UNEXPLAINED))
-        elif assigned:
-            self.unsettled_variables |= assigned
+        for done in self.sql_statements.apply(effects, self.tracked.schema, self.dialect, failed=failed):
+            if done is None:
+                self.hold(Hold(HoldKind.UNEXPLAINED))
+            else:
+                self._apply(done, failed=failed)
         if not failed:
             for hold in effects.releases:
                 self._release(hold)

@@ -12,7 +12,7 @@ _PLAIN_BEGINNINGS = frozenset(
     {"sele", "inse", "upda", "dele", "repl", "show", "comm", "roll", "save", "desc", "expl", "with"}
 )
 _ASKS_FOR_SHARE_LOCK = re.compile(r"(?:(?:for|in|\*/|!\d*+)\s*+|\n[^\S\n]*+)share", re.ASCII)
-_INTO_VARIABLE = re.compile(r"into\s*+(?:@|/\*|\*/|--|#)", re.ASCII)
+_INTO_VARIABLE = re.compile(r"into[\s\x80-\xff]*+(?:@|/\*|\*/|--|#)", re.ASCII)
 
 #: The beginning of another statement, which may do something to the session.
 _TELLING_STATEMENT = re.compile(
@@ -35,7 +35,7 @@ def is_plain(data: bytes, start: int, stop: int) -> bool:
     text = str(data[start:stop].lower(), "latin-1")
     if text[:4] not in _PLAIN_BEGINNINGS and text.lstrip()[:4] not in _PLAIN_BEGINNINGS:
         return False
-    if ":=" in text or "_lock" in text or "last_insert_id" in text:
+    if ":=" in text or "_lock" in text or "last_insert_id" in text or "returning" in text:
         return False
     if ("share" in text and _ASKS_FOR_SHARE_LOCK.search(text)) or ("@" in text and _INTO_VARIABLE.search(text)):
         return False

@@ -91,6 +91,12 @@ def judge_change(part: Part, _notes: Notes) -> Kind:
     return Kind.OTHER if "DELAYED" in part.keys[1:3] or part.key(1) == "HISTORY" else Kind.CHANGE
 
 
+def judge_insert(part: Part, notes: Notes) -> Kind:
+    """Judge INSERT and REPLACE. With RETURNING, the answer is a result set, which has no insert id."""
+    notes.sets_insert_id |= "RETURNING" in part.words
+    return judge_change(part, notes)
+
+
 def judge_do(part: Part, _notes: Notes) -> Kind:
     """Judge DO."""
     return Kind.OTHER if part.calls_administrative else Kind.CHANGE
@@ -98,6 +104,7 @@ def judge_do(part: Part, _notes: Notes) -> Kind:
 
 def judge_load(part: Part, notes: Notes) -> Kind:
     """Judge LOAD."""
+    notes.sets_insert_id = True  # its OK packet has none
     notes.assign(part.user_variables())
     return Kind.CHANGE if part.key(1) in ("DATA", "XML") and "ALGORITHM" not in part.words else Kind.OTHER
 

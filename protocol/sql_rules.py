@@ -10,6 +10,7 @@ from protocol.sql_queries import (
     judge_do,
     judge_explain,
     judge_help,
+    judge_insert,
     judge_load,
     judge_select,
     judge_show,
@@ -58,7 +59,7 @@ def _set_statement(part: Part, notes: Notes) -> Kind:
     head = Part(part.tokens[:stop], escapes=part.escapes)
     inner = Part(part.tokens[stop + 1 :], escapes=part.escapes)
     names = [part.lower_name(start) for start, _ in list_items(part, 2, stop)]
-    if not all(names) or inner.key(0) in ("", "SET"):
+    if not all(names) or inner.key(0) in ("", "SET", "PREPARE"):
         return judge_compound(part, notes)
     notes.system_variables.update(names)
     scan(head, notes)
@@ -78,9 +79,9 @@ _SCANNED_RULES: dict[str, Rule] = {
     "DO": judge_do,
     "EXPLAIN": judge_explain,
     "HELP": judge_help,
-    "INSERT": judge_change,
+    "INSERT": judge_insert,
     "RELEASE": judge_savepoint,
-    "REPLACE": judge_change,
+    "REPLACE": judge_insert,
     "ROLLBACK": ending_rule(Kind.ROLLBACK),
     "SAVEPOINT": judge_savepoint,
     "SELECT": judge_select,

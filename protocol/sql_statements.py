@@ -11,11 +11,13 @@ from typing import Any
 
 from protocol.effects import Effects, SqlPrepare
 from protocol.prepared import Dialect, settle_dialect
+from protocol.statement import classify
 
-#: In the text of a statement: a user variable, and what could do more than assign one.
-_PLAIN_VARIABLE = re.compile(rb"(?<!@)@([A-Za-z0-9_$.]+)")
-_HIDES_EFFECTS = re.compile(rb"""@[`'"\\]|_lock""", re.IGNORECASE)
+#: What a backslash makes of the letter behind it, where it is not that letter itself; of % and _ it makes nothing.
+_ESCAPES = {b"0": b"\0", b"b": b"\b", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"Z": b"\x1a", b"%": b"\\%", b"_": b"\\_"}
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 
+_NOTHING = Effects()
 #: One for all sessions: an empty set is as large as a full one.
 _NO_NAMES: frozenset[Any] = frozenset()
 
@@ -55,11 +57,10 @@ class SqlStatements:
         """The user variables that have to be read for their texts."""
         return {statement.variable for statement in self.unread.values()}
 
-    def apply(self, effects: Effects, schema: bytes, dialect: Dialect, *, failed: bool) -> frozenset[bytes] | None:
+    def apply(self, effects: Effects, schema: bytes, dialect: Dialect, *, failed: bool) -> list[Effects | None]:
         """Take note of what a text has done to them.
 
-        Returns the user variables that the statements which it EXECUTEd may have assigned; None: they may have done
-        more than that.
+        Returns what each of the statements that it EXECUTEd does to the session; None where that is not known.
         """
         for sql in effects.prepares:
             self._forget(sql.name)  # servers drop the old one first, even where they then do not take the new one
@@ -68,7 +69,7 @@ class SqlStatements:
             elif effects.is_multiple:
                 self.lose(sql.name)  # there may be the new one: what has failed may be another statement
         # One that fails may have assigned something before; one that does not exist has not.
-        assigned = self._assigned_by([name for name in effects.executes if not failed or self._exists(name)])
+        executed = [self._effects_of(name) for name in effects.executes if not failed or self._exists(name)]
         if effects.is_multiple:
             # Which of them were carried out, and under which schema, is not known.
             self.lose(*(sql.name for sql in effects.prepares), *effects.deallocates)
@@ -76,11 +77,11 @@ class SqlStatements:
             for name in effects.deallocates:
                 self._forget(name)
         fresh = {sql.name for sql in effects.prepares}
-        overwritten = effects.user_variables | (assigned or _NO_NAMES)
+        overwritten = effects.user_variables.union(*(done.user_variables for done in executed if done is not None))
         self.lose(
             *(name for name, unread in self.unread.items() if unread.variable in overwritten and name not in fresh)
         )
-        return assigned
+        return executed
 
     def keep(self, variable: bytes, literal: bytes, text: bytes) -> None:
         """Take note of the text that was found in a variable; ``literal`` is what sets such a variable."""
@@ -125,15 +126,26 @@ class SqlStatements:
     def _unread_in(self, variable: bytes) -> list[bytes]:
         return [name for name, unread in self.unread.items() if unread.variable == variable]
 
-    def _assigned_by(self, names: list[bytes]) -> frozenset[bytes] | None:
-        """Find the user variables that statements may assign; None: they may do more, or their texts are not known."""
-        found: set[bytes] = set()
-        for name in names:
-            known = self.known.get(name)
-            if known is None:
-                return None
-            text = known.literal if known.text is None else known.text
-            if _HIDES_EFFECTS.search(text):
-                return None
-            found.update(variable.lower() for variable in _PLAIN_VARIABLE.findall(text))
-        return frozenset(found)
+    def _effects_of(self, name: bytes) -> Effects | None:
+        known = self.known.get(name)
+        if known is None:
+            return None
+        readings = _readings(known.literal) if known.text is None else {(known.text, True), (known.text, False)}
+        found = {classify(text, backslash_escapes=escapes).effects or _NOTHING for text, escapes in readings}
+        # Servers PREPARE nothing that PREPAREs or EXECUTEs. What chooses reports is noted before its OK packet is read.
+        if len(found) != 1 or any(each.prepares or each.executes or each.reports for each in found):
+            return None
+        return found.pop()
+
+
+def _readings(literal: bytes) -> set[tuple[bytes, bool]]:
+    """Give the texts that a string literal can stand for, each with whether backslashes escape something in it."""
+    quote, body = literal[:1], literal[1:-1]
+    readings = set()
+    if quote not in body.replace(quote * 2, b""):
+        readings.add((body.replace(quote * 2, quote), False))
+    pieces = _ESCAPED.split(body)
+    pieces[0::2] = [piece.replace(quote * 2, quote) for piece in pieces[0::2]]
+    pieces[1::2] = [_ESCAPES.get(letter, letter) for letter in pieces[1::2]]
+    readings.add((b"".join(pieces), True))
+    return readings

@@ -157,6 +157,9 @@ cdef bint is_plain(const uint8_t* text, size_t length) noexcept nogil:
         elif byte == c"s" or byte == c"S":
             if length - i >= 5 and is_word(text + i, b"share", 5):
                 return False
+        elif byte == c"r" or byte == c"R":
+            if length - i >= 9 and is_word(text + i, b"returning", 9):
+                return False
         elif byte == c"i" or byte == c"I":
             if length - i >= 4 and is_word(text + i, b"into", 4):
                 has_into = True

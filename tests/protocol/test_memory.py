@@ -439,22 +439,45 @@ def test_what_several_statements_together_have_prepared_is_not_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "unsettled", "is_held"),
+    ("literal", "unsettled", "held"),
     [
-        ("SELECT 1", set(), False),
-        ("SELECT @A := @b", {b"a", b"b"}, False),
-        ("SELECT @@sql_mode", set(), False),
-        ("SELECT @`a` := 1", set(), True),
-        ("SELECT GET_LOCK(1, 1)", set(), True),
+        ("'SELECT 1'", set(), []),
+        ("'SELECT @A := @b'", {b"a"}, []),
+        ("'SELECT @@sql_mode'", set(), []),
+        ("'SELECT @`a` := 1'", {b"a"}, []),
+        ("'SELECT @é := 1'", {"é".encode()}, []),
+        ("'SELECT ''@b := 1'', \"it''s\"'", set(), []),
+        (r"'SELECT \'x\', @a := 1'", {b"a"}, []),
+        ("'SELECT GET_LOCK(1, 1)'", set(), [HoldKind.USER_LOCK]),
+        ("'LOCK TABLES t WRITE'", set(), [HoldKind.TABLE_LOCKS]),
+        ("'FLUSH TABLES WITH READ LOCK'", set(), [HoldKind.GLOBAL_READ_LOCK]),
+        ("'HANDLER t OPEN'", set(), [HoldKind.HANDLER]),
+        ("\"XA START 'x'\"", set(), [HoldKind.XA]),
+        ("'CREATE TEMPORARY TABLE t (a INT)'", set(), [HoldKind.TEMPORARY_TABLE]),
+        # What is in the string, and what behind it, depends on sql_mode.
+        (r"""'SELECT "\\", @a := 1, "\\"'""", None, [HoldKind.UNEXPLAINED]),
     ],
 )
-def test_executing_a_sql_statement_does_what_its_text_says(text: str, unsettled: set[bytes], *, is_held: bool) -> None:
+def test_executing_a_sql_statement_does_what_its_text_says(
+    literal: str, unsettled: set[bytes] | None, held: list[HoldKind]
+) -> None:
     wire = Wire()
-    exchange(wire, f"PREPARE s FROM '{text}'")
+    exchange(wire, f"PREPARE s FROM {literal}")
     assert not wire.memory.is_unsettled
     exchange(wire, "EXECUTE s")
-    assert wire.memory.unsettled_variables == unsettled
-    assert (Hold(HoldKind.UNEXPLAINED) in wire.memory.holds) == is_held
+    assert [hold.kind for hold in wire.memory.holds if hold.kind is not HoldKind.UNSETTLED] == held
+    assert unsettled is None or wire.memory.unsettled_variables == unsettled
+
+
+def test_executing_what_sets_a_system_variable_makes_it_unsettled() -> None:
+    memory = after("PREPARE s FROM 'SET @@autocommit = 0, @@sort_buffer_size = 1'", "EXECUTE s")
+    assert memory.unsettled_system_variables == {"autocommit", "sort_buffer_size"}
+
+
+@pytest.mark.parametrize("text", ["EXECUTE s", "CALL p()"])
+def test_what_runs_other_statements_may_take_share_locks(text: str) -> None:
+    assert after("PREPARE s FROM 'SELECT 1 FROM t LOCK IN SHARE MODE'", text).has_share_locks
+    assert not after("SELECT 1", "INSERT INTO t VALUES (1)").has_share_locks
 
 
 def test_executing_a_sql_statement_that_is_not_known_may_do_anything() -> None:

@@ -476,7 +476,10 @@ EFFECTS = [
     (b"SELECT COUNT(*) INTO @a FROM t WHERE b IN (SELECT c FROM u)", {"user_variables": {b"a"}}),
     (b"SET @a = LAST_INSERT_ID()", {"user_variables": {b"a"}}),
     (b"CALL p(@a, @b)", {"user_variables": {b"a", b"b"}, "explains_change": False}),
-    (b"LOAD DATA INFILE 'x' INTO TABLE t (@a, b) SET c = @a", {"user_variables": {b"a"}, "explains_change": False}),
+    (
+        b"LOAD DATA INFILE 'x' INTO TABLE t (@a, b) SET c = @a",
+        {"user_variables": {b"a"}, "explains_change": False, "sets_insert_id": True},
+    ),
     (b"GET DIAGNOSTICS @n = NUMBER", {"user_variables": {b"n"}, "explains_change": False}),
     (b"FETCH c INTO @a", {"user_variables": {b"a"}, "explains_change": False}),
     # Assignments to system variables that are to be read back.
@@ -501,6 +504,8 @@ EFFECTS = [
     (b"SET STATEMENT a = SUBSTRING('b' FOR 1) FOR SELECT 1", {"system_variables": {"a"}}),
     (b"SET STATEMENT a = 1 FOR SELECT GET_LOCK('x', 1)", {"system_variables": {"a"}, "takes": [lock("x")]}),
     # LAST_INSERT_ID() and roles.
+    (b"INSERT INTO t VALUES (1) RETURNING id", {"sets_insert_id": True}),
+    (b"REPLACE INTO t SET a = 1 RETURNING a", {"sets_insert_id": True}),
     (b"SET last_insert_id = 5", {"sets_insert_id": True}),
     (b"SET @@identity = 5", {"sets_insert_id": True}),
     (b"UPDATE t SET a = last_insert_id(a + 1)", {"sets_insert_id": True}),
