@@ -4,14 +4,16 @@ import re
 
 from protocol.holds import Hold, HoldKind
 from protocol.memory import SessionMemory
+from protocol.plain import TELLING_STATEMENT
 
 #: Commands with a payload above this many bytes are collected by somebody else before they go out.
 HOLD_ABOVE = 64 * 1024
 
-#: What the rest must not hide, in lower case, by a sign in it.
-_NEEDLES = {b":": b":=", b"@": b"into @", b"_": b"_lock("}
-_SETS_INSERT_ID = b"last_insert_id("
-_LONGEST_NEEDLE = len(_SETS_INSERT_ID)
+_SETS_INSERT_ID = b"last_insert_id"
+#: Assignments to user variables; a comment may stand in front of the variable.
+_INTO_VARIABLE = re.compile(rb"into[\s\x80-\xff]*+(?:@|/\*|--|#)")
+#: So much is searched again together with what follows: more than the longest of all that is searched for.
+_OVERLAP = 256
 #: How those begin that may ask for share locks; of those that write, nobody asks what locks they take beside.
 _READS = re.compile(rb"[\s(]*(?:select|with|table|values)\b", re.IGNORECASE)
 _WRITES = re.compile(rb"\s*(?:insert|replace|update|delete)\b", re.IGNORECASE)
@@ -35,16 +37,20 @@ class LargeQuery:
         """Search the next piece of the text."""
         memory = self._memory
         text = self._tail + piece
-        self._tail = text[-_LONGEST_NEEDLE:]
+        self._tail = text[-_OVERLAP:]
         # Of most texts, the signs alone tell, and are found faster.
-        if any(sign in text and needle in text.lower() for sign, needle in _NEEDLES.items()):
+        if b":=" in text or (b"_" in text and b"_lock" in text.lower()):
+            self.hold()
+        if b"@" in text and _INTO_VARIABLE.search(text.lower()):
             self.hold()
         if b"_" in text and _SETS_INSERT_ID in text.lower():
             memory.doubt_insert_id()
         if memory.multi_statements and b";" in text:
             # Another statement may be a CALL, which can leave a transaction open where it fails.
             memory.doubt_insert_id()
-            memory.may_have_begun = True
+            memory.doubt_transaction()
+            if TELLING_STATEMENT.search(str(text.lower(), "latin-1")):
+                self.hold()
         if self._is_read and b"share" in text.lower():
             memory.has_share_locks = True
 

@@ -234,8 +234,8 @@ class SessionMemory:
     def note_ok(self, note: Note | None) -> None:
         """Take note of an OK packet with a session-track block, which :attr:`tracked` has read."""
         tracked = self.tracked
-        if tracked.transaction_state == NO_TRANSACTION:
-            self.has_share_locks = False
+        if tracked.has_ended_transaction:
+            tracked.has_ended_transaction = self.has_share_locks = False
         if (insert_id := tracked.variables.pop("last_insert_id", "")).isdecimal():
             self.last_insert_id = int(insert_id)
             self.is_insert_id_unsettled = False

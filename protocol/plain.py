@@ -15,7 +15,7 @@ _ASKS_FOR_SHARE_LOCK = re.compile(r"(?:(?:for|in|\*/|!\d*+)\s*+|\n[^\S\n]*+)shar
 _INTO_VARIABLE = re.compile(r"into[\s\x80-\xff]*+(?:@|/\*|\*/|--|#)", re.ASCII)
 
 #: The beginning of another statement, which may do something to the session.
-_TELLING_STATEMENT = re.compile(
+TELLING_STATEMENT = re.compile(
     rf";[\s\x80-\xff]*+(?:/\*|\*/|--|#|<\s*<|(?:{'|'.join(TELLING_RULES).lower()})(?![\w$]))", re.ASCII
 )
 _LABELLED_WORDS = "|".join(LABELLED).lower()
@@ -40,7 +40,7 @@ def is_plain(data: bytes, start: int, stop: int) -> bool:
     if ("share" in text and _ASKS_FOR_SHARE_LOCK.search(text)) or ("@" in text and _INTO_VARIABLE.search(text)):
         return False
     return ";" not in text or not (
-        _TELLING_STATEMENT.search(text)
+        TELLING_STATEMENT.search(text)
         or _LABEL.search(text)
         or (_COMMENTED_LABEL.search(text) and _LABELLED_LINE.search(text))
     )

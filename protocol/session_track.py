@@ -118,6 +118,8 @@ class SessionTracker:
         #: SQL that makes the next transaction what the client has asked it to be; empty if it is an ordinary one.
         self.characteristics = ""
         self.transaction_state = NO_TRANSACTION
+        #: The server has said that there is no transaction any more; whoever looks at it sets it back.
+        self.has_ended_transaction = False
         #: Whether the server has reported a change without saying which.
         self.has_changed = False
         #: Whether the client has said itself what is to be reported: then less is reported than the guard needs.
@@ -194,6 +196,7 @@ class SessionTracker:
                 self.characteristics = _text(Cursor(entry))
             case SessionTrack.TRANSACTION_STATE:
                 self.transaction_state = _text(Cursor(entry))
+                self.has_ended_transaction |= self.transaction_state == NO_TRANSACTION
         return kind in self._shown_kinds
 
     def _note_variable(self, entry: bytes) -> bool:

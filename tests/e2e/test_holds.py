@@ -13,6 +13,8 @@ from tests.e2e.wire import execute_argument, long_data_argument
 from tests.guard import Guard
 from tests.servers import Server
 
+BIG = "x" * HOLD_ABOVE
+
 SCHEMA = (
     "CREATE TABLE t (id BIGINT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(100)) ENGINE=InnoDB",
     "INSERT INTO t (v) VALUES ('one'), ('two'), ('three')",
@@ -120,6 +122,25 @@ CASES = {
         "an XA transaction",
         ("XA COMMIT '{0}' ONE PHASE",),
     ),
+    "LOCK TABLES by EXECUTE": Case(
+        ("PREPARE p FROM 'LOCK TABLES t WRITE'", "EXECUTE p"), "LOCK TABLES", ("UNLOCK TABLES",), only="mariadb"
+    ),
+    "FLUSH TABLES WITH READ LOCK by EXECUTE": Case(
+        ("PREPARE p FROM 'FLUSH TABLES {1}.empty WITH READ LOCK'", "EXECUTE p"), "READ LOCK", ("UNLOCK TABLES",)
+    ),
+    "HANDLER by EXECUTE": Case(
+        ("PREPARE p FROM 'HANDLER t OPEN'", "EXECUTE p"), "an open HANDLER", ("HANDLER t CLOSE",), only="mariadb"
+    ),
+    "XA by EXECUTE": Case(
+        ("PREPARE p FROM \"XA START '{0}'\"", "EXECUTE p", "XA END '{0}'"),
+        "an XA transaction",
+        ("XA ROLLBACK '{0}'",),
+        only="mariadb",
+    ),
+    "a user variable in a large statement": Case((f"SELECT '{BIG}' INTO\n@x",), "may have set"),
+    "GET_LOCK in a large statement": Case((f"SELECT '{BIG}' IS NULL, GET_LOCK ({LOCK}, 0)",), "may have set"),
+    "HANDLER behind a large statement": Case((f"SELECT '{BIG}' IS NULL; HANDLER t OPEN",), "may have set"),
+    "SET behind a large statement": Case((f"SELECT '{BIG}' IS NULL; SET @@sort_buffer_size=131072",), "may have set"),
     "SET timestamp": Case(
         ("SET timestamp = 1700000000",), "cannot be restored (timestamp)", ("SET timestamp = DEFAULT",)
     ),

@@ -298,6 +298,7 @@ INSERT_IDS: dict[str, Case] = {
     "the largest": (["DO LAST_INSERT_ID(18446744073709551615)"], []),
     "an INSERT that fails": (["INSERT INTO t (v) VALUES ('x')", "INSERT INTO t (id) VALUES (1)"], []),
     "one in a procedure": (["CREATE PROCEDURE ins() INSERT INTO t (v) VALUES ('p')", "CALL ins()"], []),
+    "RETURNING": (["INSERT INTO t (v) VALUES ('x') RETURNING id"], []),
     "zero again": (["INSERT INTO t (v) VALUES ('x')", "DO LAST_INSERT_ID(0)"], []),
 }
 
