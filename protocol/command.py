@@ -385,9 +385,7 @@ class CommandReader:
         memory = self._memory
         client_id = _id_at(data, position)
         if client_id == _LAST_PREPARED_ID and code in _EXECUTIONS:
-            if self._last_may_begin:
-                memory.doubt_transaction()
-            return Executing(None, data[position + HEADER_LENGTH : position + min(whole, HOLD_ABOVE)])
+            return self._note_last_prepared(data, position, whole)
         prepared = memory.statements.get(client_id)
         if prepared is None:
             if any(client_id == other.server_id for other in memory.statements.values()):
@@ -408,6 +406,15 @@ class CommandReader:
             case CommandCode.STMT_FETCH:
                 return Fetching(prepared)
         return None
+
+    def _note_last_prepared(self, data: bytes, position: int, whole: int) -> Note:
+        """Do :meth:`_note_command` for an execution of what was prepared last, which may be still to be answered."""
+        memory = self._memory
+        if self._last_may_begin:
+            memory.doubt_transaction()
+        if memory.last_is_elsewhere and not any(owed.kind is ReplyKind.PREPARE for owed in self._tracker.expected):
+            self._change_id(data, position, memory.last_prepared_id)
+        return Executing(None, data[position + HEADER_LENGTH : position + min(whole, HOLD_ABOVE)])
 
     def _note_execution(self, prepared: PreparedStatement, data: bytes, position: int, whole: int) -> Note:
         """Remember the types of the parameters, or put them in where the client relies on the server to know them."""

@@ -101,6 +101,7 @@ class CommandCode(IntEnum):
 class ErrorCode(IntEnum):
     """Error numbers that the guard sends or recognises."""
 
+    CHECKREAD = 1020
     CON_COUNT_ERROR = 1040
     OUT_OF_RESOURCES = 1041
     HANDSHAKE_ERROR = 1043
@@ -114,6 +115,8 @@ class ErrorCode(IntEnum):
     NET_WRITE_INTERRUPTED = 1161
     ERROR_DURING_COMMIT = 1180
     TOO_MANY_USER_CONNECTIONS = 1203
+    LOCK_WAIT_TIMEOUT = 1205
+    LOCK_TABLE_FULL = 1206
     LOCK_DEADLOCK = 1213
     USER_LIMIT_REACHED = 1226
     NOT_SUPPORTED_AUTH_MODE = 1251

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from protocol.constants import HEADER_LENGTH, Capability, CommandCode
+from protocol.constants import HEADER_LENGTH, Capability, CommandCode, ErrorCode
 from protocol.effects import Kind
 from protocol.memory import SessionMemory
-from protocol.reply import Expected
+from protocol.reply import MOST_FAILURES, Expected
 from protocol.sql import text_start
 from protocol.statement import classify
 
@@ -31,13 +31,15 @@ class Fate(Enum):
 class Circumstances:
     """How things stood when the link was lost.
 
-    ``in_transaction``: a transaction was open that cannot be begun anew unnoticed.
+    ``in_transaction``: a transaction was open that cannot be begun anew unnoticed; where that is not ``is_certain``,
+    it may have ended before, or may never have been.
     """
 
     in_transaction: bool
     autocommit: bool
     backslash_escapes: bool
     capabilities: int
+    is_certain: bool = True
 
 
 #: What these do is done to the session alone, or nothing at all.
@@ -56,6 +58,10 @@ _HARMLESS = frozenset(
 _HARMLESS_KINDS = frozenset({Kind.SESSION, Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK, Kind.AUTOCOMMIT})
 #: All that was done in the open transaction, these commit.
 _COMMITTING = frozenset({Kind.COMMIT, Kind.BEGIN, Kind.AUTOCOMMIT})
+#: With these, servers roll back the whole transaction, or may.
+_ROLLING_BACK = frozenset(
+    {ErrorCode.LOCK_DEADLOCK, ErrorCode.LOCK_WAIT_TIMEOUT, ErrorCode.CHECKREAD, ErrorCode.LOCK_TABLE_FULL}
+)
 _STAYS_IN_TRANSACTION = frozenset({Kind.READ, Kind.CHANGE, Kind.SESSION})
 
 
@@ -128,6 +134,20 @@ def kind_of(command: Expected, memory: SessionMemory, circumstances: Circumstanc
     return classify(text, backslash_escapes=circumstances.backslash_escapes).kind
 
 
+def may_have_ended_transaction(
+    failures: Sequence[tuple[Expected, int]], memory: SessionMemory, circumstances: Circumstances
+) -> bool:
+    """Tell whether commands that have failed may have ended the open transaction, or left one that was not open.
+
+    Nobody has said since how things stand: the answer to a command that fails does not.
+    """
+    return len(failures) >= MOST_FAILURES or any(
+        code in _ROLLING_BACK
+        or (command.command not in _HARMLESS and kind_of(command, memory, circumstances) not in _STAYS_IN_TRANSACTION)
+        for command, code in failures
+    )
+
+
 def _judge_unexecuted(command: Expected, memory: SessionMemory, circumstances: Circumstances) -> Fate:
     if command.packet is None:
         return Fate.ROLLED_BACK
@@ -144,7 +164,8 @@ def _judge(command: Expected, kind: Kind, circumstances: Circumstances, *, begun
             return Fate.ROLLED_BACK
         return Fate.UNKNOWN if command.packet is None else Fate.AGAIN
     if circumstances.in_transaction:
-        return Fate.ROLLED_BACK if kind in _STAYS_IN_TRANSACTION else Fate.UNKNOWN
+        is_lost = kind is Kind.READ or (kind in _STAYS_IN_TRANSACTION and circumstances.is_certain)
+        return Fate.ROLLED_BACK if is_lost else Fate.UNKNOWN
     if kind is Kind.READ:
         return Fate.CHECK if begun else Fate.RERUN
     if kind is Kind.CHANGE and not circumstances.autocommit:

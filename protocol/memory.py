@@ -22,7 +22,14 @@ from protocol.holds import Hold, HoldKind
 from protocol.looking_back import Leftover
 from protocol.notes import Executing, Explained, Fetching, Note, Preparing, Resetting, SettingOption
 from protocol.packets import PrepareOk
-from protocol.prepared import Dialect, PreparedStatement, find_types, keep_types, settle_dialect
+from protocol.prepared import (
+    NO_STATEMENT_ID,
+    Dialect,
+    PreparedStatement,
+    find_types,
+    keep_types,
+    settle_dialect,
+)
 from protocol.session_track import NO_TRANSACTION, SessionTracker
 from protocol.sql_statements import SqlStatements
 
@@ -79,6 +86,8 @@ class SessionMemory:
         #: Binary prepared statements by the client's ids, in the order in which they were prepared.
         self.statements: dict[int, PreparedStatement] = {}
         self.last_prepared: PreparedStatement | None = None
+        #: It was prepared last on another link; on the link at hand another one may be the last.
+        self.last_is_elsewhere = False
         self._executed_last: dict[int, PreparedStatement] = {}
         #: Isolation level of new transactions by the server's configuration.
         self.isolation = ""
@@ -92,6 +101,8 @@ class SessionMemory:
         self.has_news = False
         #: Whether the transaction that the client believes to be in is lost.
         self.lost_transaction = False
+        #: Whether it is certain that there was such a one, and that it was rolled back.
+        self.is_loss_certain = True
         #: What the client's next statement must not ask for, because a new link cannot know it.
         self.lost_leftovers = _NOTHING_LOST
         self._dialect_changes = 0
@@ -105,6 +116,7 @@ class SessionMemory:
             self.is_insert_id_unsettled = False
             self.last_insert_id = 0
             self.lost_leftovers |= Leftover.INSERT_ID
+        self.last_is_elsewhere = True
         for prepared in self.statements.values():
             prepared.lacks_types = bool(prepared.parameters)
 
@@ -213,6 +225,11 @@ class SessionMemory:
         """Take note of a statement that may have changed LAST_INSERT_ID() without an OK packet that says so."""
         self.is_insert_id_unsettled = self.has_news = True
 
+    def lose_transaction(self, *, is_certain: bool) -> None:
+        """Take note that a transaction is lost with its link; it stays lost until the client has been told."""
+        self.is_loss_certain = is_certain and (self.is_loss_certain or not self.lost_transaction)
+        self.lost_transaction = True
+
     def doubt_transaction(self) -> None:
         """Take note that a statement goes out that may run others, which may open a transaction or take share locks."""
         self.may_have_begun = self.has_share_locks = True
@@ -309,8 +326,16 @@ class SessionMemory:
         """Take note of a COM_STMT_CLOSE."""
         self.statements.pop(client_id, None)
 
+    @property
+    def last_prepared_id(self) -> int:
+        """The server's id of the statement that was prepared last, if that can still be executed."""
+        last = self.last_prepared
+        is_there = last is not None and self.statements.get(last.client_id) is last and not last.broken
+        return last.server_id if last is not None and is_there else NO_STATEMENT_ID
+
     def _end_prepare(self, note: Preparing, *, failed: bool) -> None:
         self.last_prepared = None if failed else note.prepared
+        self.last_is_elsewhere = False
         if note.prepared is not None and not failed:
             note.prepared.definitions = b"".join(note.definitions)
             self.statements[note.prepared.client_id] = note.prepared

@@ -47,6 +47,9 @@ from protocol.wire import Cursor
 #: Rows and commands with a payload above this many bytes are passed on as they come instead of being collected first.
 STREAM_ABOVE = 64 * 1024
 
+#: So many failures in a row are remembered.
+MOST_FAILURES = 8
+
 #: An EOF packet is shorter than this; a row that begins with the same byte holds a value of at least 16 MiB.
 _EOF_BELOW = 9
 
@@ -61,6 +64,10 @@ _RERUN_STATUS = int(Status.IN_TRANSACTION | Status.IN_TRANSACTION_READ_ONLY)
 
 #: A COM_QUERY, with or without query attributes, whose result FOUND_ROWS() surely is about.
 _BEGINS_WITH_SELECT = re.compile(rb"\x03(\x00\x01)?\s*select\b", re.IGNORECASE)
+
+_STATEMENTS = frozenset({CommandCode.QUERY, CommandCode.STMT_EXECUTE, CommandCode.STMT_BULK_EXECUTE})
+#: A statement, as far as it is known, that may fail behind having made a new id.
+_MAY_INSERT = re.compile(rb"\x03(\x00\x01)?\s*(insert|replace|load)\b|[^\x03]|$", re.IGNORECASE)
 
 #: ROW_COUNT() behind a result set.
 _NO_ROW_COUNT = -1
@@ -143,6 +150,8 @@ class ReplyTracker:
         self.reply_begun = False
         #: Server status flags, as of the last packet that had them.
         self.status = 0
+        #: Commands that have failed since then, with the codes of their errors: an ERR packet has no status flags.
+        self.failures: list[tuple[Expected, int]] = []
         #: What ROW_COUNT() is, where that is known.
         self.row_count: int | None = 0
         #: Whether the last statement has left warnings or an error to look at.
@@ -251,6 +260,7 @@ class ReplyTracker:
 
     def _end_result(self, status: int, row_count: int | None = None) -> None:
         self.status = status
+        self.failures.clear()
         self.row_count = row_count
         more = status & _MORE_RESULTS or self.out_params_more
         # What follows may be what begins it: another result, or the reply to a command that was sent behind this one.
@@ -377,8 +387,13 @@ class ReplyTracker:
             return payload
         if code == ErrorCode.READ_ONLY_TRANSACTION and self.rerun_refusal is not None:
             payload = self.rerun_refusal
+        failed = self.expected[0]
+        if len(self.failures) < MOST_FAILURES:
+            self.failures.append((failed, code))
+        if failed.command in _STATEMENTS and _MAY_INSERT.match((failed.packet or b"\x17")[HEADER_LENGTH:]):
+            self._memory.doubt_insert_id()  # one may have been given to a row that was not inserted in the end
         if self._memory.may_have_begun:
-            # An ERR packet has no status flags: what a procedure did before it failed may be in an open transaction.
+            # What a procedure did before it failed may be in an open transaction.
             self.status |= _IN_TRANSACTION
             self._memory.is_transaction_unsettled = True
         self.row_count = None

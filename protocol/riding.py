@@ -94,6 +94,7 @@ class Rider:
             and tracker.broken is None
             and not memory.lost_leftovers
             and not memory.may_have_begun
+            and not tracker.failures
             # What a server may say, but the walker has no room for.
             and (tracker.row_count or 0) < 1 << 63
             and memory.last_insert_id < 1 << 64

@@ -123,14 +123,26 @@ def result_cut_off(server: str) -> Err:
     )
 
 
-def outcome_unknown(server: str) -> Err:
+def transaction_unknown(server: str) -> Err:
+    """Tell a client that its transaction is over, and that nobody knows how. Its statement has not been carried out."""
+    return Err(
+        ErrorCode.ERROR_DURING_COMMIT,
+        _GENERAL,
+        f"stillhere: the link to {server} ended, and with it the open transaction, if there was one: a statement in it "
+        "had failed, and may have ended it. This statement was not sent. The session goes on, in no transaction. Look "
+        "at the data before you repeat anything",
+    )
+
+
+def outcome_unknown(server: str, *, in_transaction: bool = False) -> Err:
     """Tell a client that nobody knows whether its statement has been carried out."""
+    over = "The transaction that was open is over, rolled back unless this statement has committed it. "
     return Err(
         ErrorCode.ERROR_DURING_COMMIT,
         _GENERAL,
         f"stillhere: the outcome of this statement is unknown: the link to {server} ended before its answer came, so "
-        "it may or may not have been carried out. It was not sent again. The session goes on. Look at the data before "
-        "you repeat it",
+        f"it may or may not have been carried out. It was not sent again. {over if in_transaction else ''}The session "
+        "goes on. Look at the data before you repeat it",
     )
 
 

@@ -36,7 +36,8 @@ _FATES = {
     Fate.ROLLED_BACK: "Nothing is left of this command.",
     Fate.UNKNOWN: "The outcome of this command is unknown: it may or may not have been carried out.",
 }
-_TRANSACTION_ROLLED_BACK = "The open transaction was rolled back."
+#: What is to be said of the transaction, by whether it is certain that there was one.
+_TRANSACTION_FATES = {True: " The open transaction was rolled back.", False: " If a transaction was open, it is over."}
 _NOT_SENT = _FATES[Fate.AGAIN]
 
 
@@ -134,11 +135,10 @@ class Recovery:
         if memory.holds:
             held = f"a new link cannot have {', '.join(map(str, memory.holds))}"
             words = _FATES[fates[0]] if fates else _NOT_SENT
-            if is_rolled_back:
-                words += f" {_TRANSACTION_ROLLED_BACK}"
-            await self._part(incident, held, tracker.sequence_id if fates else owed, words)
-        # One that was lost with an earlier link stays lost until the client has been told.
-        memory.lost_transaction |= is_rolled_back
+            over = _TRANSACTION_FATES[wreck.is_certain] if is_rolled_back else ""
+            await self._part(incident, held, tracker.sequence_id if fates else owed, words + over)
+        if is_rolled_back:
+            memory.lose_transaction(is_certain=wreck.is_certain)
         again: list[bytes] = []
         for command, fate in zip(wreck.commands, fates, strict=True):
             if fate is Fate.AGAIN:
@@ -147,7 +147,7 @@ class Recovery:
             if fate in (Fate.RERUN, Fate.CHECK):
                 await self._repeat(command, fate, wreck, tracker.sequence_id, incident)
             else:
-                await self._tell(self._verdict(fate), tracker.sequence_id, incident)
+                await self._tell(self._verdict(fate, is_rolled_back=is_rolled_back), tracker.sequence_id, incident)
                 memory.lost_transaction = False
             tracker.answer_instead()
         # To the relay, it is as if they had not been sent yet.
@@ -158,10 +158,10 @@ class Recovery:
         memory.lost_leftovers |= wreck.leftovers
         upstream.reader.examines = True
 
-    def _verdict(self, fate: Fate) -> Err:
+    def _verdict(self, fate: Fate, *, is_rolled_back: bool) -> Err:
         if fate is Fate.ROLLED_BACK:
             return answers.rolled_back(self._server)
-        return answers.outcome_unknown(self._server)
+        return answers.outcome_unknown(self._server, in_transaction=is_rolled_back)
 
     async def _tell(self, answer: Err, sequence_id: int, incident: Incident) -> None:
         incident.add(f"error {answer.code}")

@@ -218,7 +218,7 @@ class Session:
         )
         if memory.lost_transaction and command in _STATEMENTS:
             memory.lost_transaction = False
-            await self._answer(answers.rolled_back(str(upstream.address)), packet.sequence_id)
+            await self._answer(self._transaction_lost(), packet.sequence_id)
             return
         if asks_for_lost:
             await self._answer(answers.cannot_look_back(str(upstream.address)), packet.sequence_id)
@@ -298,7 +298,7 @@ class Session:
             # A ROLLBACK asks for what has happened already.
             escapes = not upstream.tracker.status & Status.NO_BACKSLASH_ESCAPES
             if classify(text, backslash_escapes=escapes).kind is not Kind.ROLLBACK:
-                answer = answers.rolled_back(server)
+                answer = self._transaction_lost()
         elif asks_for_lost:
             answer = answers.cannot_look_back(server)
         if decision.command in _STATEMENTS:
@@ -312,6 +312,12 @@ class Session:
         else:
             discarded = await oversize.discard(self._client)
             await self._answer(answer, discarded.sequence_id)
+
+    def _transaction_lost(self) -> Err:
+        """Give the answer to a statement that was to be in a transaction that is lost."""
+        upstream = self._upstream
+        answer = answers.rolled_back if upstream.memory.is_loss_certain else answers.transaction_unknown
+        return answer(str(upstream.address))
 
     async def _has_lost(self, asked: Leftover) -> bool:
         """Tell whether something that a statement asks for went with an earlier link."""

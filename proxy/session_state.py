@@ -5,7 +5,7 @@ What to ask and what to say is decided in :mod:`protocol.settling` and :mod:`pro
 
 import re
 
-from protocol.constants import ERR_BYTE, HEADER_LENGTH, CommandCode
+from protocol.constants import ERR_BYTE, HEADER_LENGTH, CommandCode, Status
 from protocol.errors import MalformedPacket
 from protocol.framing import build_packet
 from protocol.restoring import CannotRestore, Step, note_what_changed, restore_steps, take_answers
@@ -95,6 +95,9 @@ async def restore(upstream: Upstream) -> float | None:
     finally:
         # In the order in which the client has set them, since some change others. Servers report them in their own.
         memory.tracked.variables = variables
+    if bool(upstream.tracker.status & Status.AUTOCOMMIT) != upstream.lost_autocommit:
+        # Where a procedure has set it, MariaDB does not report it, but the flag shows it.
+        await upstream.ask([f"SET SESSION autocommit = {int(upstream.lost_autocommit)}"])
     statistics = await upstream.exchange((CommandCode.STATISTICS, build_packet(bytes((CommandCode.STATISTICS,)), 0)))
     await _restore_row_count(upstream, row_count)
     uptime = _UPTIME.search(statistics)

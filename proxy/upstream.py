@@ -6,7 +6,7 @@ from structlog.stdlib import BoundLogger
 
 from config import Config
 from protocol.command import CommandReader
-from protocol.constants import ERR_BYTE, HEADER_LENGTH, Capability, CommandCode, ErrorCode
+from protocol.constants import ERR_BYTE, HEADER_LENGTH, Capability, CommandCode, ErrorCode, Status
 from protocol.errors import MalformedPacket, ProtocolError, Refusal, ServerError
 from protocol.framing import build_packet
 from protocol.handshake import ChangeUser, Greeting
@@ -58,6 +58,8 @@ class Upstream(Asking):
         #: What ROW_COUNT() was on the link that was lost, and what the next transaction there was to be.
         self.lost_row_count: int | None = None
         self.lost_characteristics = ""
+        #: Whether autocommit was on there.
+        self.lost_autocommit = True
         self.has_link = False
         self.log = log
         #: The id by which the client knows the session's thread.
@@ -187,6 +189,12 @@ class Upstream(Asking):
         """
         try:
             payload = await self.identity.change_user(self.link, self.capabilities, request, proof, client)
+        except ServerError:
+            # MariaDB has ended the transaction and forgotten the session's state, and goes on with what is left.
+            self.memory.hold(Hold(HoldKind.UNSETTLED, "what a change of user that was refused has left"))
+            self.memory.tracked.forget_transaction()
+            self.tracker.status &= ~int(Status.IN_TRANSACTION)
+            raise
         except ProtocolError as error:
             raise self.broken(error) from error
         self._is_reset = False
@@ -340,6 +348,7 @@ class Upstream(Asking):
         self.losses += 1
         self._threads.lose(self.known_thread)
         self.lost_row_count = self.tracker.row_count
+        self.lost_autocommit = bool(self.tracker.status & Status.AUTOCOMMIT)
         characteristics = self.memory.tracked.characteristics
         is_pending = characteristics.startswith(_PENDING) and not self.in_transaction
         self.lost_characteristics = characteristics if is_pending else ""

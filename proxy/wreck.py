@@ -1,9 +1,10 @@
 """What is left of a lost link: the commands that were not answered, and what shows how far they got."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from protocol.constants import ErrorCode, Status
-from protocol.fate import Circumstances, Fate, judge_all
+from protocol.fate import Circumstances, Fate, judge_all, may_have_ended_transaction
 from protocol.looking_back import Leftover
 from protocol.memory import SessionMemory
 from protocol.reply import Expected, Stage
@@ -22,6 +23,7 @@ class Wreck:
         self._memory: SessionMemory = upstream.memory
         self._capabilities: int = upstream.capabilities
         self._status = tracker.status
+        self._failures = list(tracker.failures)
         self._is_loading = tracker.stage is Stage.LOCAL_INFILE
         self._begun = tracker.reply_begun
         self._unexecuted = _count_unexecuted(upstream, lost)
@@ -29,14 +31,23 @@ class Wreck:
     def __repr__(self) -> str:
         return f"<Wreck with {len(self.commands)} commands, {self._unexecuted} of them surely not carried out>"
 
-    def judge(self, *, is_rolled_back: bool) -> list[Fate]:
-        """Judge the commands; ``is_rolled_back``: a transaction was open and is lost."""
-        circumstances = Circumstances(
+    @property
+    def is_certain(self) -> bool:
+        """Whether it is certain that :attr:`in_transaction` says how things stood."""
+        circumstances = self._circumstances(is_rolled_back=self.in_transaction)
+        return not may_have_ended_transaction(self._failures, self._memory, circumstances)
+
+    def _circumstances(self, *, is_rolled_back: bool) -> Circumstances:
+        return Circumstances(
             is_rolled_back,
             bool(self._status & Status.AUTOCOMMIT),
             not self._status & Status.NO_BACKSLASH_ESCAPES,
             self._capabilities,
         )
+
+    def judge(self, *, is_rolled_back: bool) -> list[Fate]:
+        """Judge the commands; ``is_rolled_back``: a transaction was open and is lost."""
+        circumstances = replace(self._circumstances(is_rolled_back=is_rolled_back), is_certain=self.is_certain)
         fates = judge_all(self.commands, self._memory, circumstances, begun=self._begun, unexecuted=self._unexecuted)
         # A file that has not ended is not loaded; of the statements in front of its own one nothing is known.
         if self._is_loading and b";" not in (self.commands[0].packet or b";"):

@@ -79,6 +79,7 @@ KEPT: dict[str, tuple[Err, int, str]] = {
     "rolled back": (answers.rolled_back(SERVER), 1213, "40001"),
     "cut off": (answers.result_cut_off(SERVER), 1213, "40001"),
     "unknown": (answers.outcome_unknown(SERVER), 1180, "HY000"),
+    "transaction unknown": (answers.transaction_unknown(SERVER), 1180, "HY000"),
     "cannot look back": (answers.cannot_look_back(SERVER), 1180, "HY000"),
     "not as prepared": (answers.not_as_prepared(SERVER, "its columns are not the same any more"), 1615, "HY000"),
 }

@@ -379,6 +379,7 @@ def test_what_a_procedure_did_before_it_failed_is_not_forgotten(
     assert call_it(session) == 1062
     server.execute(f"KILL CONNECTION {session.known}")
     session.wait_until_restored()
-    assert session.fails("COMMIT") == 1213
+    # Nor that it was: nobody can say more than that.
+    assert session.fails("COMMIT") == 1180
     assert session.query("SELECT COUNT(*) FROM t") == ((0,),)
     session.connection.rollback()

@@ -252,6 +252,45 @@ def test_a_select_that_writes_is_never_applied_twice(
             assert_in_step(session, "read run again", "network")
 
 
+@pytest.mark.parametrize(
+    "before",
+    [["CALL fails()"], ["BEGIN", "INSERT INTO t (n) VALUES (10)", "CREATE TABLE t (n INT)"]],
+    ids=["a procedure", "an implicit commit"],
+)
+def test_nothing_is_said_to_be_rolled_back_where_a_failure_may_have_ended_the_transaction(
+    server: Server, start_guard: StartGuard, table: str, schema: str, before: list[str]
+) -> None:
+    server.execute(f"CREATE PROCEDURE {schema}.fails() SIGNAL SQLSTATE '45000'")
+    with BlackholeRelay(server.host, server.port) as relay:
+        guard = start_guard(f"{relay.host}:{relay.port}")
+        with closing(Guarded(guard, database=schema, autocommit=True)) as session:
+            for statement in before[:-1]:
+                session.query(statement)
+            assert session.fails(before[-1]) in (1644, 1050)
+            with in_background(failure, session.connection, "INSERT INTO t (n) SELECT 11 + SLEEP(0.5)") as insert:
+                thread = wait_for_statement(server, "11 + SLEEP")
+                relay.sever()
+                assert insert.result(30)[0] == 1180
+            wait_until_gone(server, thread)
+            assert 11 in rows(server, table)
+
+
+def test_whoever_is_told_that_an_outcome_is_unknown_hears_of_the_transaction_as_well(
+    session: Guarded, server: Server, table: str, schema: str
+) -> None:
+    server.execute(f"CREATE PROCEDURE {schema}.p() UPDATE {table} SET v = v + 1 WHERE n = 1")
+    with holding(server, "BEGIN", f"UPDATE {table} SET v = 7 WHERE n = 1") as holder:
+        session.query("BEGIN")
+        session.query("INSERT INTO t (n) VALUES (10)")
+        with in_background(failure, session.connection, "CALL p()") as call:
+            kill(server, "UPDATE")
+            code, message = call.result(30)
+        wire.query(holder, "ROLLBACK")
+    assert code == 1180
+    assert "transaction that was open is over" in message
+    assert rows(server, table) == [1, 2, 3]
+
+
 def test_the_results_of_a_procedure_are_not_made_again(
     session: Guarded, server: Server, table: str, schema: str
 ) -> None:

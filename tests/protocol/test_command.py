@@ -685,9 +685,9 @@ def test_another_statement_behind_a_large_one_may_leave_a_transaction(is_multipl
     wire = Wire()
     wire.memory.multi_statements = is_multiple
     wire.client_asks(b"\x03" + large(b"INSERT INTO t VALUES ('", b"'); CALL p()"))
+    assert wire.memory.is_insert_id_unsettled == is_multiple
     wire.server_says(frames(OK_MORE, ERR))
     assert bool(wire.tracker.status & 1) == is_multiple
-    assert wire.memory.is_insert_id_unsettled == is_multiple
 
 
 def test_each_large_statement_is_searched_by_itself() -> None:

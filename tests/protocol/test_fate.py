@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from protocol.command import reply_kind
 from protocol.constants import Capability
 from protocol.effects import Kind
-from protocol.fate import Circumstances, Fate, judge_all, kind_of, text_of
+from protocol.fate import Circumstances, Fate, judge_all, kind_of, may_have_ended_transaction, text_of
 from protocol.memory import SessionMemory
-from protocol.reply import Expected
+from protocol.reply import MOST_FAILURES, Expected
 from tests.protocol.transcripts import NONE, PING, Wire, a_statement, ask
 
 AGAIN, RERUN, CHECK = Fate.AGAIN, Fate.RERUN, Fate.CHECK
@@ -168,6 +168,36 @@ def test_a_commit_is_not_repeated_behind_what_it_may_have_committed(end: str) ->
     assert judge(CHANGE, end, circumstances=NO_AUTOCOMMIT, unexecuted=1) == [ROLLED_BACK, ROLLED_BACK]
     # Where nothing was done there is nothing to commit.
     assert judge(READ, end) == [RERUN, ROLLED_BACK if end == "BEGIN" else AGAIN]
+
+
+def test_where_a_transaction_may_have_ended_before_nothing_is_said_to_be_rolled_back() -> None:
+    doubtful = replace(INSIDE, is_certain=False)
+    assert judge(CHANGE, circumstances=doubtful) == [UNKNOWN]
+    assert judge("COMMIT", circumstances=doubtful) == [UNKNOWN]
+    assert judge(READ, circumstances=doubtful) == [ROLLED_BACK]  # nothing of it could be left
+    assert judge(CHANGE, circumstances=doubtful, unexecuted=1) == [ROLLED_BACK]
+
+
+@pytest.mark.parametrize(
+    ("failures", "is_doubtful"),
+    [
+        ([], False),
+        ([(CHANGE, 1062)], False),
+        ([(READ, 1146)], False),
+        ([(b"\x16nonsense", 1064)], False),
+        ([(CHANGE, 1213)], True),
+        ([(CHANGE, 1205)], True),
+        ([(DDL, 1050)], True),
+        ([("CALL p()", 1644), (CHANGE, 1062)], True),
+        ([("COMMIT", 1180)], True),
+        ([(CHANGE, 1062)] * MOST_FAILURES, True),
+    ],
+)
+def test_what_fails_may_have_ended_the_transaction(
+    failures: list[tuple[str | bytes, int]], *, is_doubtful: bool
+) -> None:
+    commands = [(a_command(command), code) for command, code in failures]
+    assert may_have_ended_transaction(commands, Wire().memory, INSIDE) == is_doubtful
 
 
 def test_a_pipeline_in_a_transaction() -> None:

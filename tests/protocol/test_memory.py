@@ -5,6 +5,7 @@ import pytest
 from protocol.constants import Capability, Status
 from protocol.holds import Hold, HoldKind
 from protocol.memory import SessionMemory
+from protocol.prepared import NO_STATEMENT_ID
 from protocol.statement import classify
 from tests.protocol.transcripts import (
     COLUMN,
@@ -20,6 +21,7 @@ from tests.protocol.transcripts import (
     SCHEMA,
     Wire,
     a_statement,
+    ask,
     frames,
     ok_with_state,
 )
@@ -341,6 +343,31 @@ def test_the_server_tells_what_last_insert_id_is_when_it_is_set() -> None:
 def test_a_procedure_may_have_inserted_something() -> None:
     assert after("CALL p()").is_insert_id_unsettled
     assert not after("COMMIT").is_insert_id_unsettled
+
+
+@pytest.mark.parametrize(
+    ("text", "is_doubtful"),
+    [
+        ("INSERT INTO t VALUES (1)", True),
+        (" replace INTO t SET a = 1", True),
+        ("SELECT nonsense", False),
+        ("UPDATE t SET a = 1", False),
+    ],
+)
+def test_an_insert_that_fails_may_have_made_an_id(text: str, *, is_doubtful: bool) -> None:
+    assert after(text, reply=FAILED).is_insert_id_unsettled == is_doubtful
+
+
+def test_what_has_failed_is_remembered_until_the_server_says_how_things_stand() -> None:
+    wire = Wire()
+    exchange(wire, "CREATE TABLE t (a INT)", FAILED)
+    exchange(wire, "INSERT INTO t VALUES (1)", FAILED)
+    assert [command.packet[5:] for command, _ in wire.tracker.failures if command.packet] == [
+        b"CREATE TABLE t (a INT)",
+        b"INSERT INTO t VALUES (1)",
+    ]
+    exchange(wire, "SELECT 1")
+    assert wire.tracker.failures == []
 
 
 # Statements PREPAREd in SQL
@@ -745,6 +772,21 @@ def test_an_eof_packet_of_a_cursor_says_no_more_than_others() -> None:
     wire.client_asks(EXECUTE_1[:5] + b"\x01" + EXECUTE_1[6:])
     wire.server_says(frames(b"\x01", COLUMN, b"\xfe\x00\x00\x41\x00"))
     assert wire.memory.is_transaction_unsettled
+
+
+def test_on_a_new_link_what_was_prepared_last_goes_by_its_id() -> None:
+    wire = Wire()
+    wire.client_asks(PREPARE)
+    wire.server_says(frames(prepare_ok(7)))
+    wire.memory.begin_link()
+    wire.memory.statements[7].server_id = 9
+    assert wire.client_says(ask(EXECUTE_LAST))[5:9] == b"\x09\0\0\0"
+    wire.server_says(DONE)
+    # What is just being prepared has no id yet.
+    assert wire.client_says(ask(PREPARE) + ask(EXECUTE_LAST))[-9:-5] == b"\xff" * 4
+    wire.server_says(FAILED + FAILED)
+    wire.memory.begin_link()
+    assert wire.client_says(ask(EXECUTE_LAST))[5:9] == NO_STATEMENT_ID.to_bytes(4, "little")
 
 
 def test_what_was_prepared_last_on_another_link_may_be_anything() -> None:
