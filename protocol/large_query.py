@@ -9,6 +9,8 @@ from protocol.plain import TELLING_STATEMENT
 #: Commands with a payload above this many bytes are collected by somebody else before they go out.
 HOLD_ABOVE = 64 * 1024
 
+#: Without any of these a text of which nothing is read does nothing.
+_SIGNS = (b"@", b"_", b";")
 _SETS_INSERT_ID = b"last_insert_id"
 #: Assignments to user variables; a comment may stand in front of the variable.
 _INTO_VARIABLE = re.compile(rb"into[\s\x80-\xff]*+(?:@|/\*|--|#)")
@@ -38,20 +40,23 @@ class LargeQuery:
         memory = self._memory
         text = self._tail + piece
         self._tail = text[-_OVERLAP:]
-        # Of most texts, the signs alone tell, and are found faster.
-        if b":=" in text or (b"_" in text and b"_lock" in text.lower()):
+        # Of most texts, the signs alone tell, and are found many times faster.
+        if b":" in text and b":=" in text:
             self.hold()
-        if b"@" in text and _INTO_VARIABLE.search(text.lower()):
+        lower = text.lower() if any(sign in text for sign in _SIGNS) or self._is_read else b""
+        if b"@" in lower and b"into" in lower and _INTO_VARIABLE.search(lower):
             self.hold()
-        if b"_" in text and _SETS_INSERT_ID in text.lower():
+        if b"_" in lower and b"_lock" in lower:
+            self.hold()
+        if b"_" in lower and _SETS_INSERT_ID in lower:
             memory.doubt_insert_id()
-        if memory.multi_statements and b";" in text:
+        if memory.multi_statements and b";" in lower:
             # Another statement may be a CALL, which can leave a transaction open where it fails.
             memory.doubt_insert_id()
             memory.doubt_transaction()
-            if TELLING_STATEMENT.search(str(text.lower(), "latin-1")):
+            if TELLING_STATEMENT.search(str(lower, "latin-1")):
                 self.hold()
-        if self._is_read and b"share" in text.lower():
+        if self._is_read and b"share" in lower:
             memory.has_share_locks = True
 
     def hold(self) -> None:

@@ -67,7 +67,7 @@ _BEGINS_WITH_SELECT = re.compile(rb"\x03(\x00\x01)?\s*select\b", re.IGNORECASE)
 
 _STATEMENTS = frozenset({CommandCode.QUERY, CommandCode.STMT_EXECUTE, CommandCode.STMT_BULK_EXECUTE})
 #: A statement, as far as it is known, that may fail behind having made a new id.
-_MAY_INSERT = re.compile(rb"\x03(\x00\x01)?\s*(insert|replace|load)\b|[^\x03]|$", re.IGNORECASE)
+_MAY_INSERT = re.compile(rb"\x03(\x00\x01)?\s*(insert|replace|load)\b|[^\x03]", re.IGNORECASE)
 
 #: ROW_COUNT() behind a result set.
 _NO_ROW_COUNT = -1
@@ -390,7 +390,8 @@ class ReplyTracker:
         failed = self.expected[0]
         if len(self.failures) < MOST_FAILURES:
             self.failures.append((failed, code))
-        if failed.command in _STATEMENTS and _MAY_INSERT.match((failed.packet or b"\x17")[HEADER_LENGTH:]):
+        packet = failed.packet
+        if failed.command in _STATEMENTS and (packet is None or _MAY_INSERT.match(packet, HEADER_LENGTH)):
             self._memory.doubt_insert_id()  # one may have been given to a row that was not inserted in the end
         if self._memory.may_have_begun:
             # What a procedure did before it failed may be in an open transaction.

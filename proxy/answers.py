@@ -124,13 +124,13 @@ def result_cut_off(server: str) -> Err:
 
 
 def transaction_unknown(server: str) -> Err:
-    """Tell a client that its transaction is over, and that nobody knows how. Its statement has not been carried out."""
+    """Tell a client that its transaction is over, and that nobody knows how. Its statement has left no trace."""
     return Err(
         ErrorCode.ERROR_DURING_COMMIT,
         _GENERAL,
         f"stillhere: the link to {server} ended, and with it the open transaction, if there was one: a statement in it "
-        "had failed, and may have ended it. This statement was not sent. The session goes on, in no transaction. Look "
-        "at the data before you repeat anything",
+        "had failed, and may have ended it. Nothing is left of this statement. The session goes on, in no transaction. "
+        "Look at the data before you repeat anything",
     )
 
 

@@ -147,7 +147,7 @@ class Recovery:
             if fate in (Fate.RERUN, Fate.CHECK):
                 await self._repeat(command, fate, wreck, tracker.sequence_id, incident)
             else:
-                await self._tell(self._verdict(fate, is_rolled_back=is_rolled_back), tracker.sequence_id, incident)
+                await self._tell(self._verdict(fate, wreck, is_rolled_back), tracker.sequence_id, incident)
                 memory.lost_transaction = False
             tracker.answer_instead()
         # To the relay, it is as if they had not been sent yet.
@@ -158,10 +158,12 @@ class Recovery:
         memory.lost_leftovers |= wreck.leftovers
         upstream.reader.examines = True
 
-    def _verdict(self, fate: Fate, *, is_rolled_back: bool) -> Err:
-        if fate is Fate.ROLLED_BACK:
-            return answers.rolled_back(self._server)
-        return answers.outcome_unknown(self._server, in_transaction=is_rolled_back)
+    def _verdict(self, fate: Fate, wreck: Wreck, in_transaction: bool) -> Err:  # noqa: FBT001 - handed on
+        if fate is not Fate.ROLLED_BACK:
+            return answers.outcome_unknown(self._server, in_transaction=in_transaction)
+        if in_transaction and not wreck.is_certain:
+            return answers.transaction_unknown(self._server)
+        return answers.rolled_back(self._server)
 
     async def _tell(self, answer: Err, sequence_id: int, incident: Incident) -> None:
         incident.add(f"error {answer.code}")
