@@ -309,6 +309,18 @@ def test_the_results_of_a_procedure_are_not_made_again(
     assert server.execute(f"SELECT SUM(v) FROM {table}") == [(0,)]
 
 
+def test_a_read_that_is_run_again_leaves_no_transaction_where_they_are_chained(
+    session: Guarded, server: Server, table: str
+) -> None:
+    session.query("SET SESSION completion_type = 1")
+    with in_background(session.query, "SELECT COUNT(*), SLEEP(1) FROM t WHERE n = 1") as select:
+        kill(server, "SLEEP(1)")
+        assert select.result(30) == ((1, 0),)
+    session.query("INSERT INTO t (n) VALUES (4)")
+    assert_in_step(session, "read run again")
+    assert rows(server, table) == [1, 2, 3, 4]
+
+
 # Several statements at once.
 
 

@@ -393,6 +393,8 @@ def test_functions_that_change_a_server(name: str) -> None:
 def test_an_empty_text() -> None:
     assert classify(b"") == Statement(Kind.OTHER, None)
     assert not is_plain(b"", 0, 0)
+    hidden = b"SELECT 5 INTO\xa0@x"  # a space in latin1
+    assert not is_plain(hidden, 0, len(hidden))
 
 
 def test_lines_that_end() -> None:
@@ -502,6 +504,11 @@ EFFECTS = [
         {"system_variables": {"a", "b"}, "user_variables": {b"a"}},
     ),
     (b"SET STATEMENT a = SUBSTRING('b' FOR 1) FOR SELECT 1", {"system_variables": {"a"}}),
+    (
+        b"SET STATEMENT sql_mode = 'ANSI_QUOTES' FOR PREPARE p FROM 'SELECT 1'",
+        {"takes": [UNEXPLAINED], "explains_change": False},
+    ),
+    (b"SELECT 5 INTO\xa0@x", {"takes": [UNEXPLAINED], "explains_change": False}),
     (b"SET STATEMENT a = 1 FOR SELECT GET_LOCK('x', 1)", {"system_variables": {"a"}, "takes": [lock("x")]}),
     # LAST_INSERT_ID() and roles.
     (b"INSERT INTO t VALUES (1) RETURNING id", {"sets_insert_id": True}),
