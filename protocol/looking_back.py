@@ -18,7 +18,7 @@ class Leftover(Flag):
 
 _QUESTIONS = {
     Leftover.FOUND_ROWS: re.compile(rb"\bfound_rows\s*\(", re.IGNORECASE),
-    Leftover.ROW_COUNT: re.compile(rb"\brow_count\s*\(", re.IGNORECASE),
+    Leftover.ROW_COUNT: re.compile(rb"\brow_count\s*\(|\bdiagnostics\b", re.IGNORECASE),
     Leftover.WARNINGS: re.compile(
         rb"\bshow\s+(count\s*\(\s*\*\s*\)\s*)?(warnings|errors)|\bdiagnostics\b|@@\S*(warning|error)_count",
         re.IGNORECASE,
