@@ -313,7 +313,7 @@ class CommandReader:
             return True
         statement_id = _id_at(data, position)
         prepared = self._memory.statements.get(statement_id)
-        if prepared is None or (prepared.refused_size is None and not prepared.broken):
+        if prepared is None or (prepared.refused_size is None and not self._memory.refusal(prepared)):
             return True
         self.decision = Decision(Verdict.CARRY_OUT, code, statement_id)
         return False
@@ -394,7 +394,10 @@ class CommandReader:
             return None
         if code in _EXECUTIONS:
             return self._note_execution(prepared, data, position, whole)
-        self._change_id(data, position, prepared.server_id)
+        if code == CommandCode.STMT_RESET and prepared.broken:
+            self._send_ping_instead(data, position, whole)
+        else:
+            self._change_id(data, position, prepared.server_id)
         match code:
             case CommandCode.STMT_SEND_LONG_DATA:
                 prepared.has_long_data = True
@@ -443,6 +446,11 @@ class CommandReader:
     def _change_id(self, data: bytes, position: int, to: int) -> None:
         if _id_at(data, position) != to:
             self.edits.append(Edit(position + _ID_END - 4, position + _ID_END, to.to_bytes(4, "little")))
+
+    def _send_ping_instead(self, data: bytes, position: int, whole: int) -> None:
+        """Have the server answer a COM_STMT_RESET of a statement that it does not have: a ping gets the same OK."""
+        self._resize(data, position, HEADER_LENGTH + 1 - whole)
+        self.edits.append(Edit(position + HEADER_LENGTH, position + whole, bytes((CommandCode.PING,))))
 
     def _resize(self, data: bytes, position: int, by: int) -> None:
         length = int.from_bytes(data[position : position + 3], "little") + by

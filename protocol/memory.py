@@ -24,6 +24,7 @@ from protocol.notes import Executing, Explained, Fetching, Note, Preparing, Rese
 from protocol.packets import PrepareOk
 from protocol.prepared import (
     NO_STATEMENT_ID,
+    OTHER_DIALECT,
     Dialect,
     PreparedStatement,
     find_types,
@@ -332,6 +333,16 @@ class SessionMemory:
         last = self.last_prepared
         is_there = last is not None and self.statements.get(last.client_id) is last and not last.broken
         return last.server_id if last is not None and is_there else NO_STATEMENT_ID
+
+    def refusal(self, prepared: PreparedStatement) -> str:
+        """Return why a statement cannot be executed as it was prepared, empty if it can.
+
+        MySQL prepares a statement anew, by the sql_mode of that moment, at its first execution with parameters of other
+        types than it had expected (``Prepared_statement::check_parameter_types()`` in ``sql/sql_prepare.cc``). Where
+        that has happened on an earlier link, it must not happen again under another mode.
+        """
+        is_first = prepared.lacks_types and prepared.types
+        return prepared.broken or (OTHER_DIALECT if is_first and prepared.dialect != self.dialect else "")
 
     def _end_prepare(self, note: Preparing, *, failed: bool) -> None:
         self.last_prepared = None if failed else note.prepared

@@ -15,6 +15,9 @@ from protocol.wire import Cursor
 #: What else a statement's text was read by when it was prepared.
 Dialect = tuple[str | None, ...]
 
+#: Why a statement is not what it was where the session's mode is another one.
+OTHER_DIALECT = "it was prepared under another sql_mode or character set"
+
 #: No statement of a server has this id.
 NO_STATEMENT_ID = 0xFFFFFFFE
 

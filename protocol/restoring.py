@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from protocol.constants import ERR_BYTE, Capability, CommandCode
 from protocol.memory import SessionMemory
 from protocol.packets import Err, PrepareOk
-from protocol.prepared import NO_STATEMENT_ID, PreparedStatement
+from protocol.prepared import NO_STATEMENT_ID, OTHER_DIALECT, PreparedStatement
 from protocol.resultset import payloads, query_payload
 from protocol.session_track import REPORT_VARIABLES
 from protocol.settling import quote_name
@@ -111,7 +111,7 @@ def note_what_changed(memory: SessionMemory) -> None:
         prepared.server_id = NO_STATEMENT_ID
         prepared.broken = ""
         if prepared.dialect != memory.dialect:
-            prepared.broken = "it was prepared under another sql_mode or character set"
+            prepared.broken = OTHER_DIALECT
         elif prepared.schema and not reachable:
             prepared.broken = "it was prepared in another schema"
     for name, statement in memory.sql_statements.known.items():

@@ -276,8 +276,8 @@ class Session:
     async def _refuse_execution(self, prepared: PreparedStatement, sequence_id: int) -> None:
         """Answer the execution of a statement that was not to be executed."""
         server = str(self._upstream.address)
-        if prepared.broken:
-            await self._answer(answers.not_as_prepared(server, prepared.broken), sequence_id)
+        if reason := self._upstream.memory.refusal(prepared):
+            await self._answer(answers.not_as_prepared(server, reason), sequence_id)
             return
         size, prepared.refused_size = prepared.refused_size or 0, None
         await self._insist(partial(self._upstream.reset_statement, prepared), sequence_id)

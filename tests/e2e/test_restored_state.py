@@ -607,6 +607,7 @@ def test_prepared_statements_that_are_not_what_they_were(stack: ExitStack, guard
             assert reason in message
             assert "not executed" in message
         compare(twins, "kept", EXECUTE, ONCE)
+        compare(twins, "gone", RESET)
     for name in ("gone", "wider"):
         through.close_statement(name)
     through.prepare("wider", "SELECT * FROM wider")
@@ -615,6 +616,32 @@ def test_prepared_statements_that_are_not_what_they_were(stack: ExitStack, guard
     through.prepare("gone", "SELECT n FROM gone")
     through.use("gone", EXECUTE, ONCE)
     compare(twins, "kept", EXECUTE, ONCE)
+
+
+def test_a_statement_is_not_prepared_anew_under_another_mode(stack: ExitStack, guard: Guard, server: Server) -> None:
+    names = stack.enter_context(schemas(server, 2, 2, SCHEMA))
+    twins = connect_twins(stack, guard, server, names)
+    through, _ = twins
+    for session in twins:
+        session.run("SET sql_mode = 'ANSI_QUOTES'")
+    # MySQL takes the parameter for text, and prepares the statement anew when it gets a number.
+    prepare(twins, "column", 'SELECT "v", ? FROM t')
+    a_number = ONCE + b"\0\1\x03\0" + (7).to_bytes(4, "little")
+    compare(twins, "column", EXECUTE, a_number)
+    through.settle()
+    through.lose()
+    for session in twins:
+        session.run("SET sql_mode = ''")
+    for _ in range(2):
+        code, _, message = wire.error(through.use("column", EXECUTE, a_number)[4:])
+        assert code == 1615
+        assert "another sql_mode" in message
+    for session in twins:
+        session.run("SET sql_mode = 'ANSI_QUOTES'")
+    compare(twins, "column", EXECUTE, a_number)
+    for session in twins:
+        session.run("SET sql_mode = ''")
+    compare(twins, "column", EXECUTE, a_number)
 
 
 def test_the_option_for_several_statements(stack: ExitStack, guard: Guard, server: Server) -> None:
@@ -653,7 +680,7 @@ LOOKS_BACK = (
     "SHOW ERRORS",
     "SHOW COUNT(*) WARNINGS",
     "SELECT @@warning_count, @@error_count",
-    "GET DIAGNOSTICS @n = NUMBER",
+    "GET DIAGNOSTICS @n = NUMBER, @m = ROW_COUNT",
 )
 
 
@@ -678,6 +705,7 @@ def test_looking_back(stack: ExitStack, guard: Guard, server: Server) -> None:
             assert "LAST_INSERT_ID" not in look or leftover.startswith("INSERT"), leftover
         else:
             assert restored == untouched, (leftover, look)
+            assert through.run("SELECT @n, @m") == direct.run("SELECT @n, @m"), (leftover, look)
         (restored,), (untouched,) = through.run("SELECT 1"), direct.run("SELECT 1")
         assert restored == untouched
 

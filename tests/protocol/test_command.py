@@ -475,6 +475,9 @@ def test_a_statement_that_a_new_link_does_not_have_is_not_executed() -> None:
     wire.prepare(7, 0xFFFFFFFE, broken="it was prepared in another schema")
     wire.prepare(8, 7)
     assert wire.client_says(ask(CLOSE)) == ask(with_id(0x19, 0xFFFFFFFE))
+    # To reset it does what a ping does.
+    wire.prepare(7, 0xFFFFFFFE, broken="it was prepared in another schema")
+    assert wire.client_says(ask(QUERY) + ask(with_id(0x1A, 7)) + ask(QUERY)) == ask(QUERY) + ask(PING) + ask(QUERY)
 
 
 # The types of parameters
@@ -896,7 +899,9 @@ def test_what_goes_out_are_frames_of_the_same_commands_however_the_stream_is_cut
         out, decision, held = pass_through([1 << 20])
         assert pass_through(sizes) == (out, decision, held)
     sent = [packet[:1] for packet in payloads(out)] if b"" not in commands else []
-    assert sent == [command[:1] for command in commands[: len(sent)]]
+    reset_broken = with_id(0x1A, 3)
+    expected = [PING if command.startswith(reset_broken) else command[:1] for command in commands]
+    assert sent == expected[: len(sent)]
     assert len(sent) == len(commands) or decision is not None or b"" in commands
 
 
