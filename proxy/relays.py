@@ -1,5 +1,6 @@
 """Which relay is used: the pump where it was compiled, plain trio otherwise."""
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import NamedTuple, TypeAlias
@@ -13,6 +14,13 @@ from proxy.relay import Relay, TrioRelay
 from proxy.upstream import Upstream
 
 MakeRelay: TypeAlias = Callable[[Link, Upstream], Relay]
+
+#: What to do about a pump that is not there.
+_ADVICE = "queries cost several times the CPU time; " + (
+    "install a C compiler and Python's headers (Debian: gcc, python3-dev), then install stillhere anew"
+    if sys.platform.startswith("linux")
+    else "the pump needs Linux"
+)
 
 log = structlog.stdlib.get_logger()
 
@@ -33,7 +41,7 @@ class Relays(NamedTuple):
     def announce(self) -> None:
         """Write in the log which relay it is."""
         if self.lack:
-            log.warning("relay", kind=str(self.kind), reason=self.lack, advice="queries cost more CPU time so")
+            log.warning("relay", kind=str(self.kind), reason=self.lack, advice=_ADVICE)
         else:
             log.info("relay", kind=str(self.kind), workers=self.workers)
 

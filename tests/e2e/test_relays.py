@@ -42,6 +42,7 @@ def test_without_the_pump_trio_takes_its_place_and_says_so(server: Server, start
     (event,) = (event for event in guard.events if event["event"] == "relay")
     assert (event["kind"], event["level"]) == ("trio", "warning")
     assert "pump is not to be had" in event["reason"]
+    assert ("install a C compiler" in event["advice"]) == sys.platform.startswith("linux")
     with guard.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         assert cursor.fetchall() == ((1,),)
