@@ -33,7 +33,7 @@ from protocol.large_query import HOLD_ABOVE, LargeQuery
 from protocol.memory import SessionMemory
 from protocol.notes import Executing, Explained, Fetching, Note, Preparing, Resetting, SettingOption
 from protocol.plain import is_plain
-from protocol.prepared import NO_STATEMENT_ID, PreparedStatement, find_types, keep_types
+from protocol.prepared import NO_STATEMENT_ID, PreparedStatement, asks_for_cursor, find_types, keep_types
 from protocol.reply import Expected, ReplyKind, ReplyTracker, Stage
 from protocol.sql import text_start
 from protocol.statement import classify, may_leave_transaction
@@ -417,7 +417,8 @@ class CommandReader:
             memory.doubt_transaction()
         if memory.last_is_elsewhere and not any(owed.kind is ReplyKind.PREPARE for owed in self._tracker.expected):
             self._change_id(data, position, memory.last_prepared_id)
-        return Executing(None, data[position + HEADER_LENGTH : position + min(whole, HOLD_ABOVE)])
+        payload = data[position + HEADER_LENGTH : position + min(whole, HOLD_ABOVE)]
+        return Executing(None, payload, asks_for_cursor(payload))
 
     def _note_execution(self, prepared: PreparedStatement, data: bytes, position: int, whole: int) -> Note:
         """Remember the types of the parameters, or put them in where the client relies on the server to know them."""
@@ -441,7 +442,7 @@ class CommandReader:
             self.edits.append(Edit(begin + block.start, begin + block.start, prepared.types))
         if _may_begin(prepared.statement, prepared.text):
             self._memory.doubt_transaction()
-        return Executing(prepared)
+        return Executing(prepared, asks_for_cursor=asks_for_cursor(payload))
 
     def _change_id(self, data: bytes, position: int, to: int) -> None:
         if _id_at(data, position) != to:

@@ -39,7 +39,6 @@ from protocol.sql_statements import SqlStatements
 _DIALECT_VARIABLES = ("sql_mode", "character_set_client", "character_set_connection", "collation_connection")
 
 _IN_TRANSACTION = int(Status.IN_TRANSACTION)
-_CURSOR_EXISTS = int(Status.CURSOR_EXISTS)
 _LAST_ROW_SENT = int(Status.LAST_ROW_SENT)
 
 _ISOLATION_VARIABLES = ("transaction_isolation", "tx_isolation")
@@ -300,8 +299,11 @@ class SessionMemory:
         )
         return client_id
 
-    def end_command(self, note: Note, status: int, *, failed: bool) -> None:
-        """Take note that a command has been answered: ``status`` are the last status flags."""
+    def end_command(self, note: Note, status: int, *, failed: bool, has_cursor: bool = False) -> None:
+        """Record that a command has been answered: ``status`` are the last status flags.
+
+        ``has_cursor``: an execution has left its cursor open.
+        """
         self.has_news = True
         match note:
             case Effects():
@@ -309,7 +311,7 @@ class SessionMemory:
             case Preparing():
                 self._end_prepare(note, failed=failed)
             case Executing():
-                self._end_execution(note, status, failed=failed)
+                self._end_execution(note, failed=failed, has_cursor=has_cursor)
             case Resetting(prepared):
                 prepared.has_long_data = prepared.has_cursor = False
             case Fetching(prepared):
@@ -351,7 +353,7 @@ class SessionMemory:
             note.prepared.definitions = b"".join(note.definitions)
             self.statements[note.prepared.client_id] = note.prepared
 
-    def _end_execution(self, note: Executing, status: int, *, failed: bool) -> None:
+    def _end_execution(self, note: Executing, *, failed: bool, has_cursor: bool) -> None:
         prepared = self._executed(note)
         if prepared is None:
             return
@@ -360,7 +362,7 @@ class SessionMemory:
         if len(self._executed_last) > _EXECUTED_LAST:
             del self._executed_last[next(iter(self._executed_last))]
         prepared.has_long_data = False
-        prepared.has_cursor = not failed and bool(status & _CURSOR_EXISTS)
+        prepared.has_cursor = has_cursor
         prepared.lacks_types = prepared.lacks_types and failed
         if note.payload:
             with suppress(MalformedPacket):

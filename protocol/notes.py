@@ -22,11 +22,12 @@ class Executing:
     """Note of a COM_STMT_EXECUTE or COM_STMT_BULK_EXECUTE.
 
     ``prepared`` is None where the command names the statement that was prepared last. It may then have been sent before
-    that one was known, so it is kept as ``payload``.
+    that one was known, so it is kept as ``payload``. ``asks_for_cursor``: the rows are to be had by COM_STMT_FETCH.
     """
 
     prepared: PreparedStatement | None
     payload: bytes = b""
+    asks_for_cursor: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ OTHER_DIALECT = "it was prepared under another sql_mode or character set"
 #: No statement of a server has this id.
 NO_STATEMENT_ID = 0xFFFFFFFE
 
+#: The cursor types among the flags of an execution (``enum_cursor_type``).
+_CURSOR_TYPES = 0x07
 _PARAMETER_COUNT_AVAILABLE = 0x08
 _BULK_SENDS_TYPES = 0x80
 
@@ -79,6 +81,11 @@ def keep_types(prepared: PreparedStatement, payload: bytes, block: TypeBlock | N
         return False
     prepared.types, prepared.types_form = payload[block.start : block.stop], block.form
     return True
+
+
+def asks_for_cursor(payload: bytes) -> bool:
+    """Return whether a COM_STMT_EXECUTE asks for a cursor; a COM_STMT_BULK_EXECUTE cannot."""
+    return payload[0] == CommandCode.STMT_EXECUTE and bool(payload[5:6]) and payload[5] & _CURSOR_TYPES != 0
 
 
 def find_types(payload: bytes, parameters: int, *, has_attributes: bool = False) -> TypeBlock | None:

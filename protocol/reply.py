@@ -40,7 +40,7 @@ from protocol.errors import MalformedPacket, OutOfSync, ProtocolError
 from protocol.framing import build_packet
 from protocol.looking_back import Leftover
 from protocol.memory import SessionMemory
-from protocol.notes import Explained, Note, Preparing
+from protocol.notes import Executing, Explained, Note, Preparing
 from protocol.packets import Err, Ok, PrepareOk, ok_summary
 from protocol.wire import Cursor
 
@@ -58,6 +58,7 @@ _IN_TRANSACTION = int(Status.IN_TRANSACTION)
 _MORE_RESULTS = int(Status.MORE_RESULTS)
 _CURSOR_EXISTS = int(Status.CURSOR_EXISTS)
 _CHANGED_AND_IN_TRANSACTION = int(Status.SESSION_STATE_CHANGED | Status.IN_TRANSACTION)
+_CURSOR_AND_MORE = int(Status.CURSOR_EXISTS | Status.MORE_RESULTS)
 _OUT_PARAMS_AND_MORE = int(Status.PS_OUT_PARAMS | Status.MORE_RESULTS)
 #: What a read has for status where it is run again that it would not have had.
 _RERUN_STATUS = int(Status.IN_TRANSACTION | Status.IN_TRANSACTION_READ_ONLY)
@@ -174,6 +175,7 @@ class ReplyTracker:
         self._reports_progress = bool(capabilities & Capability.MARIADB_PROGRESS)
         self.count = 0  # packets to come in the stages COLUMNS and DEFINITIONS
         self.out_params_more = False  # the result at hand is one of OUT parameters, and another one follows
+        self.has_cursor = False  # the rows of the result at hand come by COM_STMT_FETCH
         self.unseen = 0  # bytes of the current frame that are still to come
         self.continued = False  # the next frame belongs to the same row
 
@@ -250,7 +252,8 @@ class ReplyTracker:
     def _end_reply(self, *, failed: bool = False) -> None:
         note = self.expected.pop(0).note
         if note is not None:
-            self._memory.end_command(note, self.status, failed=failed)
+            self._memory.end_command(note, self.status, failed=failed, has_cursor=self.has_cursor)
+            self.has_cursor = False
         if self.expected:
             self._begin_reply()
         else:
@@ -448,14 +451,24 @@ class ReplyTracker:
 
     def _read_columns_end(self, payload: bytes) -> bytes:
         status = _eof_status(payload)
-        if status & _CURSOR_EXISTS:
+        if self._opens_cursor(status):
             self._memory.note_result_end(status)
+            self.has_cursor = True
             self._end_result(status)  # the rows come by COM_STMT_FETCH
         else:
             # MySQL announces the result behind OUT parameters here, and no more in the EOF that ends the rows.
             self.out_params_more = status & _OUT_PARAMS_AND_MORE == _OUT_PARAMS_AND_MORE
             self.stage = Stage.ROWS
         return self._shown_eof(payload)
+
+    def _opens_cursor(self, status: int) -> bool:
+        """Return whether the rows of the result at hand come by COM_STMT_FETCH, by the flags after its definitions.
+
+        CURSOR_EXISTS alone does not tell: servers leave it set when a stored program has opened a cursor of its own. So
+        it counts only where the client has asked for a cursor, and never in a CALL, in which another result follows.
+        """
+        note = self.expected[0].note
+        return isinstance(note, Executing) and note.asks_for_cursor and status & _CURSOR_AND_MORE == _CURSOR_EXISTS
 
     def _read_rows_end(self, payload: bytes) -> bytes:
         if not self._deprecates_eof:
@@ -468,6 +481,7 @@ class ReplyTracker:
             self._end_result(status, _NO_ROW_COUNT)
             return self._shown_eof(payload)
         self._note_leftovers(has_warnings=False, has_rows=True)
+        self.has_cursor = self._opens_cursor(ok_summary(payload)[2])
         shown = self._read_ok(payload)
         self.row_count = _NO_ROW_COUNT
         return shown

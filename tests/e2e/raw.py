@@ -96,6 +96,7 @@ class RawClient:
             raise
         #: The pieces of the file that a server gets that asks for one.
         self.file: Sequence[bytes] = ()
+        self._asks_for_cursor = False
         self._reply: list[Packet] = []
 
     def __enter__(self) -> Self:
@@ -172,9 +173,10 @@ class RawClient:
         self.send(ChangeUser(user.encode(), b"", schema.encode(), charset, plugin, rest).build(self.capabilities))
         return self._finish_login()
 
-    def reply(self, code: int | None) -> list[Packet]:
+    def reply(self, code: int | None, *, asks_for_cursor: bool = False) -> list[Packet]:
         """Receive all that a command with this code, or with none, is answered with."""
         self._reply = []
+        self._asks_for_cursor = asks_for_cursor
         if code in _CHAINS:
             while self._read_result():
                 pass
@@ -217,8 +219,8 @@ class RawClient:
         announced = 0
         if not self.deprecates_eof:
             announced = _eof_status(self._read(may_be_ok=False))
-            if announced & _CURSOR_EXISTS:
-                return bool(announced & _MORE_RESULTS)
+            if self._asks_for_cursor and announced & (_CURSOR_EXISTS | _MORE_RESULTS) == _CURSOR_EXISTS:
+                return False
         status = self._read_rows()
         if announced & _OUT_PARAMS:
             status |= announced

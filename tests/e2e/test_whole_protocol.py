@@ -10,6 +10,7 @@ from protocol.packets import Err
 from protocol.wire import lenenc_bytes
 from tests.e2e.conftest import StartGuard, address
 from tests.e2e.losses import schemas
+from tests.e2e.onlooker import ask_for
 from tests.e2e.raw import BASE, Packet, RawClient
 from tests.e2e.twins import Command, Twins, assert_alike
 from tests.guard import Guard
@@ -29,12 +30,59 @@ SCHEMA = (
     ),
 )
 
+_SUMS_UP = (
+    "DECLARE x, s INT DEFAULT 0; DECLARE is_over BOOL DEFAULT FALSE; DECLARE c CURSOR FOR SELECT id FROM t; "
+    "DECLARE CONTINUE HANDLER FOR NOT FOUND SET is_over = TRUE; "
+    "OPEN c; FETCH c INTO x; WHILE NOT is_over DO SET s = s + x; FETCH c INTO x; END WHILE;"
+)
+#: Programs with cursors of their own, after which servers leave CURSOR_EXISTS set.
+OWN_CURSORS = (
+    f"CREATE PROCEDURE sums_up() BEGIN {_SUMS_UP} CLOSE c; SELECT s; END",
+    f"CREATE PROCEDURE leaves_open() BEGIN {_SUMS_UP} SELECT s; SELECT id FROM t LIMIT 0; END",
+    f"CREATE PROCEDURE says_nothing() BEGIN {_SUMS_UP} END",
+    f"CREATE PROCEDURE gives_out(OUT o INT) BEGIN {_SUMS_UP} SELECT 1; SET o = s; END",
+    "CREATE PROCEDURE calls_others() BEGIN SELECT 'first'; CALL sums_up(); CALL says_nothing(); CALL several(); END",
+    f"CREATE PROCEDURE fails() BEGIN {_SUMS_UP} SELECT s; SELECT nonsense; END",
+    f"CREATE FUNCTION total() RETURNS INT DETERMINISTIC READS SQL DATA BEGIN {_SUMS_UP} RETURN s; END",
+    f"CREATE FUNCTION total_of(a INT) RETURNS INT READS SQL DATA BEGIN {_SUMS_UP} RETURN s + a; END",
+    "CREATE VIEW totals AS SELECT id, total_of(id) FROM t",
+)
+#: Statements that have such programs run.
+RUNNING_CURSORS = (
+    "CALL sums_up()",
+    "CALL leaves_open()",
+    "CALL says_nothing()",
+    "CALL calls_others()",
+    "CALL gives_out(@o)",
+    "CALL fails()",
+    "SELECT total()",
+    "SELECT total_of(id) FROM t",
+    "SELECT id FROM t WHERE total() = id",
+    "SELECT * FROM totals",
+    "SELECT total_of(1) UNION SELECT total()",
+    "DO total()",
+)
+IN_PLACE = f"BEGIN NOT ATOMIC {_SUMS_UP} CLOSE c; SELECT s; END"
+
 #: The types of parameters.
 LONGLONG, VAR_STRING, BLOB = b"\x08\0", b"\xfd\0", b"\xfc\0"
 #: What stands behind the id in an execution: flags, and how often.
 ONCE = b"\0\1\0\0\0"
 CURSOR = b"\1\1\0\0\0"
 LAST_PREPARED = b"\xff\xff\xff\xff"
+
+
+def has_cursor(guard: Guard, twins: Twins) -> bool:
+    """Ask the guard whether a cursor holds the session."""
+    thread = twins.sides[0].client.greeting.thread_id
+    (session,) = (row for row in ask_for(guard, "/sessions")["sessions"] if row["known_thread"] == thread)
+    return "an open cursor" in session["holds"]
+
+
+def opens_cursor(reply: list[Packet], sql: str) -> bool:
+    """Return whether a reply to an execution that has asked for a cursor has only definitions."""
+    return reply[-1].payload[0] == 0xFE and not sql.startswith(("CALL", "BEGIN"))
+
 
 MakeTwins = Callable[[int], Twins]
 
@@ -96,6 +144,21 @@ def test_out_parameters(twins: Twins) -> None:
     values = b"\0\1" + LONGLONG * 2 + VAR_STRING + numbers(21, 0) + b"\2hi"
     reply = twins.use(1, CommandCode.STMT_EXECUTE, ONCE + values)
     assert any(b"hi!" in packet.payload for packet in reply)
+
+
+def test_programs_with_cursors_of_their_own(twins: Twins, guard: Guard, server: Server) -> None:
+    twins.run(*OWN_CURSORS)
+    statements = RUNNING_CURSORS + ((IN_PLACE,) if server.name == "mariadb" else ())
+    twins.run(*statements, "SELECT 1; CALL sums_up(); SELECT total(); CALL calls_others(); SELECT 2")
+    for number, sql in enumerate(statements):
+        assert twins.prepare(number, sql)
+        for flags in (ONCE, CURSOR, ONCE):
+            reply = twins.use(number, CommandCode.STMT_EXECUTE, flags)
+            if flags is CURSOR and opens_cursor(reply, sql):
+                assert has_cursor(guard, twins)
+                twins.use(number, CommandCode.STMT_FETCH, b"\2\0\0\0")
+                twins.use(number, CommandCode.STMT_FETCH, b"\xff\0\0\0")
+            assert not has_cursor(guard, twins), (sql, flags)
 
 
 # Local files

@@ -27,6 +27,9 @@ _WAS_SLOW = 0x08
 #: Commands without an answer. Where they are shorter than this, MySQL complains, and MariaDB does not.
 _SHORTEST_SILENT = {int(CommandCode.STMT_CLOSE): 5, int(CommandCode.STMT_SEND_LONG_DATA): 7}
 
+#: Flags of an execution that asks for no cursor.
+_NO_CURSOR = frozenset({b"", b"\0", b"\x08"})
+
 _TRANSACTION_KINDS = frozenset({SessionTrack.TRANSACTION_CHARACTERISTICS, SessionTrack.TRANSACTION_STATE})
 _NUMBERS = re.compile(rb"[0-9]+([.][0-9]+)?")
 #: Where a parameter is at fault, MariaDB gives the row of the statement before, which may be one of the guard's own.
@@ -87,8 +90,10 @@ class Side:
         code = command.code
         if code in _SHORTEST_SILENT and len(command.payload) < _SHORTEST_SILENT[code] and command.statement is None:
             code = code if is_mariadb(self.client.greeting.version) else None
+        flags = command.payload[5 if command.statement is None else 1 :][:1]
+        asks_for_cursor = code == CommandCode.STMT_EXECUTE and flags not in _NO_CURSOR
         try:
-            reply = self.client.reply(code)
+            reply = self.client.reply(code, asks_for_cursor=asks_for_cursor)
         except (OSError, EOFError) as error:
             raise AssertionError(f"{self.name}: no whole answer to {command}: {error}") from error
         if command.prepares is not None and reply[0].payload[0] == 0:

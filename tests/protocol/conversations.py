@@ -135,23 +135,27 @@ class _Writer:
         for _ in range(count if has_definitions else 0):
             self.add(COLUMN)
 
-    def result_set(self, *, more: bool) -> None:
+    def result_set(self, *, more: bool, may_open_cursor: bool) -> None:
         flags = 0x000A if more else 0x0002
         self.columns()
-        kind = self.draw(st.sampled_from(["ordinary", "cursor", "OUT parameters"]))
-        if kind == "cursor":
+        if may_open_cursor and not more:
             self.rows_end(flags | 0x40)
             return
+        # That of a stored program, which has opened a cursor of its own.
+        stray = self.draw(st.sampled_from([0, 0x40]))
+        announced = self.draw(st.booleans()) and more
         if not self.deprecates_eof:
             # MySQL does not repeat at the end that more follows, MariaDB does.
-            announced = kind == "OUT parameters" and more
-            self.eof(0x100A if announced else self.draw(st.sampled_from([0x0002, 0x000A, 0x1002])))
+            status = (
+                0x100A if announced else self.draw(st.sampled_from([0x000A] if stray else [0x0002, 0x000A, 0x1002]))
+            )
+            self.eof(status | stray)
             if announced:
                 flags = self.draw(st.sampled_from([0x0002, 0x000A]))
         self.rows()
-        self.rows_end(flags)
+        self.rows_end(flags | stray)
 
-    def results(self, *, may_load: bool) -> None:
+    def results(self, *, may_load: bool, may_open_cursor: bool) -> None:
         kinds = ["ok", "result set", "error"] + ["load"] * may_load
         more = True
         while more:
@@ -169,7 +173,7 @@ class _Writer:
             if kind == "ok":
                 self.ok(0x800B if more else self.draw(st.sampled_from([0x0002, 0x8001])))
             elif kind == "result set":
-                self.result_set(more=more)
+                self.result_set(more=more, may_open_cursor=may_open_cursor)
             else:
                 self.error()
                 return
@@ -190,13 +194,13 @@ class _Writer:
             if count and not self.deprecates_eof:
                 self.eof(2)
 
-    def reply(self, code: int, *, may_load: bool) -> None:
-        """Write an answer to a command."""
+    def reply(self, code: int, *, may_load: bool, may_open_cursor: bool = False) -> None:
+        """Write an answer to a command; ``may_open_cursor`` is what :meth:`command` has returned."""
         self.begin_reply()
         if code in _SILENT:
             return
         if code in _CHAINS:
-            self.results(may_load=may_load)
+            self.results(may_load=may_load, may_open_cursor=may_open_cursor)
         elif self.draw(st.integers(0, 4)) == 0:
             self.error()
         elif code == 0x09:
@@ -215,9 +219,13 @@ class _Writer:
         else:
             self.ok(2)
 
-    def command(self, payload: bytes, *, passes: bool = True) -> None:
+    def command(self, payload: bytes, *, passes: bool = True) -> bool:
+        """Write a command; return whether it asks for a cursor."""
         sent = frame(payload, 0)
+        client_id = int.from_bytes(payload[1:5], "little")
+        is_execution = payload[0] == 0x17 and (client_id in self.statements or client_id == LAST_PREPARED)
         self._packets.append(Packet(sent, frame(self.with_server_id(payload), 0) if passes else b""))
+        return is_execution and len(payload) > 5 and payload[5] & 0x07 != 0
 
     def with_server_id(self, payload: bytes) -> bytes:
         """Put the server's id of a statement in the place of the client's."""
@@ -268,7 +276,12 @@ _STATEMENTS = (
     b"Update t SET a = 'share'",
     b"SELECT '".ljust(90, b"x") + b"' INTO @a",
 )
-_TAILS = st.binary(max_size=10) | st.sampled_from(_STATEMENTS) | st.binary(min_size=60, max_size=180)
+_TAILS = (
+    st.binary(max_size=10)
+    | st.just(b"\1\1\0\0\0")
+    | st.sampled_from(_STATEMENTS)
+    | st.binary(min_size=60, max_size=180)
+)
 _ORDINARY_CODES = st.sampled_from([0x03, 0x03, 0x17, 0x0E]).map(lambda code: [code])
 _ORDINARY_TAILS = {
     0x03: st.sampled_from(_STATEMENTS[-5:]) | st.sampled_from(_STATEMENTS),
@@ -312,13 +325,14 @@ def conversations(draw: st.DrawFn, *, ordinary: bool = False) -> Conversation:
     statements = tuple(writer.statements.items())
     for _ in range(draw(st.integers(0, 6 if ordinary else 3))):
         codes = draw(_ORDINARY_CODES if ordinary else st.lists(_CODES, min_size=1, max_size=3))
+        cursors = []
         for code in codes:
             named = draw(_STATEMENT_IDS) if code in _NAMING and draw(st.integers(0, 9)) else b""
-            writer.command(bytes((code,)) + named + draw(_ORDINARY_TAILS[code] if ordinary else _TAILS))
+            cursors.append(writer.command(bytes((code,)) + named + draw(_ORDINARY_TAILS[code] if ordinary else _TAILS)))
         writer.end_turn(by_client=True)
-        for code in codes:
+        for code, may_open_cursor in zip(codes, cursors, strict=True):
             # Commands that follow a request for a file would be taken for the file.
-            writer.reply(code, may_load=len(codes) == 1)
+            writer.reply(code, may_load=len(codes) == 1, may_open_cursor=may_open_cursor)
         writer.end_turn()
     end = draw(st.sampled_from(["idle", "farewell", "farewell in flight", "refused", "stop"]))
     turns = writer.turns

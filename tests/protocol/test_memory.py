@@ -14,6 +14,7 @@ from tests.protocol.transcripts import (
     ERR,
     FETCH,
     OK,
+    OPEN_CURSOR,
     OWN_REPORTS,
     PING,
     PREPARE,
@@ -573,7 +574,7 @@ def test_an_open_cursor_holds_until_its_last_row() -> None:
     wire = Wire()
     wire.prepare(1)
     opened = frames(b"\x01", COLUMN, EOF_CURSOR)
-    wire.client_asks(EXECUTE_1)
+    wire.client_asks(OPEN_CURSOR)
     wire.server_says(opened)
     assert wire.memory.holds == [Hold(HoldKind.CURSOR)]
     wire.client_asks(FETCH)
@@ -581,6 +582,19 @@ def test_an_open_cursor_holds_until_its_last_row() -> None:
     assert wire.memory.holds == [Hold(HoldKind.CURSOR)]
     wire.client_asks(FETCH)
     wire.server_says(frames(ROW, b"\xfe\x00\x00\x82\x00"))
+    assert wire.memory.holds == []
+
+
+@pytest.mark.parametrize("command", [EXECUTE_1, OPEN_CURSOR])
+@pytest.mark.parametrize("capabilities", [0, Capability.DEPRECATE_EOF])
+def test_the_cursor_of_a_stored_program_holds_nothing(command: bytes, capabilities: int) -> None:
+    wire = Wire(capabilities)
+    wire.prepare(1, text=b"CALL p()")
+    eof, ok = b"\xfe\x00\x00\xca\x00", b"\x00\x00\x00\xc2\x00\x00\x00"
+    rows = (ROW, eof + b"\0\0") if capabilities else (eof, ROW, eof)
+    wire.client_asks(command)
+    wire.server_says(frames(b"\x01", COLUMN, *rows, ok))
+    assert wire.tracker.idle
     assert wire.memory.holds == []
 
 

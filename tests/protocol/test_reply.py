@@ -26,6 +26,7 @@ from tests.protocol.transcripts import (
     NONE,
     OK,
     OK_MORE,
+    OPEN_CURSOR,
     PING,
     PREPARE,
     QUERY,
@@ -49,6 +50,10 @@ PROGRESS = Capability.MARIADB_PROGRESS
 #: MySQL's EOF behind the definitions of a result of OUT parameters: 0x1000, 0x0008 and AUTOCOMMIT.
 EOF_OUT_PARAMS = b"\xfe\x00\x00\x0a\x10"
 END_OK_OUT_PARAMS = b"\xfe\x00\x00\x0a\x10\x00\x00"
+#: The same behind what a stored program has done that has had a cursor of its own.
+EOF_CALLED = b"\xfe\x00\x00\xca\x00"
+END_OK_CALLED = b"\xfe\x00\x00\xca\x00\x00\x00"
+OK_CALLED = b"\x00\x00\x00\xc2\x00\x00\x00"
 PROGRESS_REPORT = b"\xff\xff\xff\x01\x01\x02\x10\x27\x00\x0ccopy to tmp."
 FIELD_LIST = b"\x04t\x00%"
 SET_OPTION = b"\x1b\x00\x00"
@@ -68,6 +73,12 @@ class Exchange:
     command: bytes
     reply: list[bytes]
     capabilities: int = field(default=NONE)
+
+    def wire(self) -> Wire:
+        """Make a link on which there is the statement that is executed."""
+        wire = Wire(self.capabilities)
+        wire.prepare(1)
+        return wire
 
 
 EXCHANGES = [
@@ -128,9 +139,25 @@ EXCHANGES = [
     Exchange("more in the first EOF", EXECUTE, [b"\x01", COLUMN, EOF_MORE, BINARY_ROW, EOF]),
     Exchange("OUT parameters and no more", EXECUTE, [b"\x01", COLUMN, b"\xfe\x00\x00\x02\x10", BINARY_ROW, EOF]),
     # Cursors: the rows come by COM_STMT_FETCH.
-    Exchange("open a cursor", EXECUTE, [b"\x01", COLUMN, EOF_CURSOR]),
-    Exchange("open a cursor, end-OK", EXECUTE, [b"\x01", COLUMN, END_OK_CURSOR], DEPRECATE_EOF),
-    Exchange("open a cursor in a chain", EXECUTE, [b"\x01", COLUMN, b"\xfe\x00\x00\x4a\x00", OK]),
+    Exchange("open a cursor", OPEN_CURSOR, [b"\x01", COLUMN, EOF_CURSOR]),
+    Exchange("open a cursor, end-OK", OPEN_CURSOR, [b"\x01", COLUMN, END_OK_CURSOR], DEPRECATE_EOF),
+    *(
+        # Seen where a procedure, or a function in a SELECT, has opened a cursor and fetched from it.
+        exchange
+        for name, command in (("query", QUERY), ("execute", EXECUTE), ("ask for a cursor", OPEN_CURSOR))
+        for exchange in (
+            Exchange(f"a program's cursor, {name}", command, [b"\x01", COLUMN, EOF_CALLED, ROW, EOF_CALLED, OK_CALLED]),
+            Exchange(
+                f"a program's cursor, {name}, end-OK",
+                command,
+                [b"\x01", COLUMN, ROW, END_OK_CALLED, OK_CALLED],
+                DEPRECATE_EOF,
+            ),
+        )
+    ),
+    Exchange("a function's cursor", QUERY, [b"\x01", COLUMN, EOF_CURSOR, ROW, EOF_CURSOR]),
+    Exchange("a function's cursor, end-OK", QUERY, [b"\x01", COLUMN, ROW, END_OK_CURSOR], DEPRECATE_EOF),
+    Exchange("a function's cursor, execute", EXECUTE, [b"\x01", COLUMN, EOF_CURSOR, ROW, EOF_CURSOR]),
     Exchange("fetch", FETCH, [BINARY_ROW, BINARY_ROW, EOF_CURSOR]),
     Exchange("fetch, end-OK", FETCH, [BINARY_ROW, BINARY_ROW, END_OK_CURSOR], DEPRECATE_EOF),
     Exchange("fetch the last rows", FETCH, [BINARY_ROW, b"\xfe\x00\x00\x82\x00"]),
@@ -163,7 +190,7 @@ EXCHANGES = [
     Exchange("metadata cached, end-OK", EXECUTE, [b"\x01\x00", BINARY_ROW, END_OK], CACHE | DEPRECATE_EOF),
     Exchange("metadata not cached", EXECUTE, [b"\x01\x01", COLUMN, EOF, BINARY_ROW, EOF], CACHE),
     Exchange("metadata not mentioned", EXECUTE, [b"\x01", COLUMN, EOF, BINARY_ROW, EOF], CACHE),
-    Exchange("cursor without metadata", EXECUTE, [b"\x01\x00", EOF_CURSOR], METADATA),
+    Exchange("cursor without metadata", OPEN_CURSOR, [b"\x01\x00", EOF_CURSOR], METADATA),
     Exchange("prepare, metadata full", PREPARE, [prepare_ok(1, 1, b"\x01"), COLUMN, EOF, COLUMN, EOF], METADATA),
     Exchange("prepare, metadata none", PREPARE, [prepare_ok(1, 1, b"\x00"), EOF, EOF], METADATA),
     Exchange("prepare, metadata none, end-OK", PREPARE, [prepare_ok(1, 1, b"\x00")], METADATA | DEPRECATE_EOF),
@@ -179,7 +206,7 @@ by_name = pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda exchange: ex
 
 @by_name
 def test_a_reply_ends_with_its_last_packet(exchange: Exchange) -> None:
-    wire = Wire(exchange.capabilities)
+    wire = exchange.wire()
     wire.client_asks(exchange.command)
     for index, payload in enumerate(exchange.reply, 1):
         assert not wire.tracker.idle
@@ -195,7 +222,7 @@ def test_a_reply_ends_with_its_last_packet(exchange: Exchange) -> None:
 
 @by_name
 def test_a_reply_may_come_together_with_the_next(exchange: Exchange) -> None:
-    wire = Wire(exchange.capabilities)
+    wire = exchange.wire()
     wire.client_asks(exchange.command, PING, exchange.command, STATISTICS)
     again = list(exchange.reply)
     if exchange.command == PREPARE and exchange.reply[-1] != ERR:
@@ -209,7 +236,7 @@ def test_a_reply_may_come_together_with_the_next(exchange: Exchange) -> None:
 
 @by_name
 def test_a_reply_that_has_ended_is_followed_by_nothing(exchange: Exchange) -> None:
-    wire = Wire(exchange.capabilities)
+    wire = exchange.wire()
     wire.client_asks(exchange.command)
     wire.server_says(frames(*exchange.reply))
     for sequence_id in (0, len(exchange.reply) + 1):
@@ -641,7 +668,7 @@ def test_a_server_that_speaks_unasked() -> None:
         (NONE, QUERY, [b"\x00\xfc\x2c\x01\x05\x01\x80\x00\x00"], 0x8001),
         (NONE, QUERY, [b"\x01", COLUMN, b"\xfe\x00\x00\x02\x00", ROW, b"\xfe\x00\x00\x21\x00"], 0x0021),
         (DEPRECATE_EOF, QUERY, [b"\x01", COLUMN, ROW, b"\xfe\x00\x00\x21\x20\x00\x00"], 0x2021),
-        (NONE, EXECUTE, [b"\x01", COLUMN, b"\xfe\x00\x00\x43\x00"], 0x0043),
+        (NONE, OPEN_CURSOR, [b"\x01", COLUMN, b"\xfe\x00\x00\x43\x00"], 0x0043),
         (NONE, SET_OPTION, [b"\xfe\x00\x00\x03\x00"], 0x0003),
         (NONE, QUERY, [b"\x00\x00\x00\x0a\x00\x00\x00", b"\x00\x00\x00\x01\x00\x00\x00"], 0x0001),
     ],
@@ -650,6 +677,7 @@ def test_status_is_that_of_the_last_packet_with_one(
     capabilities: int, command: bytes, reply: list[bytes], status: int
 ) -> None:
     wire = Wire(capabilities)
+    wire.prepare(1)
     wire.client_asks(command)
     wire.server_says(frames(*reply))
     assert wire.tracker.status == status
@@ -670,7 +698,7 @@ def test_status_is_that_of_the_last_packet_with_one(
         (NONE, QUERY, [ERR], False),
         (NONE, QUERY, [b"\x01", COLUMN, EOF, ROW, EOF], False),
         (DEPRECATE_EOF, QUERY, [b"\x01", COLUMN, ROW, END_OK], False),
-        (NONE, EXECUTE, [b"\x01", COLUMN, EOF_CURSOR], False),
+        (NONE, OPEN_CURSOR, [b"\x01", COLUMN, EOF_CURSOR], False),
         (NONE, QUERY, [b"\x01", COLUMN, EOF, ROW, EOF_MORE, OK], True),
         # Measured: ROW_COUNT() is -1 after these, on both servers.
         (NONE, FETCH, [BINARY_ROW, EOF], False),
@@ -689,6 +717,7 @@ def test_status_is_that_of_the_last_packet_with_one(
 )
 def test_row_count_is_zero(capabilities: int, command: bytes, reply: list[bytes], *, is_zero: bool) -> None:
     wire = Wire(capabilities)
+    wire.prepare(1)
     wire.client_asks(QUERY)
     wire.server_says(frames(OK))
     assert wire.tracker.row_count == 0
