@@ -8,6 +8,8 @@ from pymysql.constants import CLIENT
 from protocol.command import reply_kind
 from protocol.framing import build_packet
 from protocol.memory import SessionMemory
+from protocol.notes import Executing
+from protocol.prepared import asks_for_cursor
 from protocol.reply import Expected, ReplyTracker, Stage
 from tests.e2e import wire
 from tests.servers import Connection
@@ -32,7 +34,8 @@ class Talk:
         """Send commands in one go and give all of their replies."""
         self._sock.sendall(b"".join(build_packet(payload, 0) for payload in payloads))
         for payload in payloads:
-            self._tracker.expect(Expected(payload[0], reply_kind(payload[0]), 1))
+            note = Executing(None, asks_for_cursor=True) if asks_for_cursor(payload) else None
+            self._tracker.expect(Expected(payload[0], reply_kind(payload[0]), 1, note))
         return self._reply(file)
 
     @property
