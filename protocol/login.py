@@ -17,6 +17,10 @@ from protocol.errors import Refusal
 from protocol.handshake import AuthSwitch, Greeting, LoginRequest
 from protocol.server_login import FORWARDED, NEEDED
 
+#: What libmysqlclient answers to a scramble of caching_sha2_password when it has no password; other clients answer with
+#: nothing. Source: ``caching_sha2_password_auth_client()`` in ``sql-common/sha2_password_client_auth*``.
+_NO_PASSWORD = b"\0"
+
 
 @dataclass(frozen=True)
 class Passwords:
@@ -114,6 +118,8 @@ def prove_password(
         nonce = auth.make_nonce()
         yield Say(AuthSwitch(auth.CACHING_SHA2, nonce).build())
         response = yield Hear()
+    if response == _NO_PASSWORD:
+        response = b""
     known = passwords.known(user)
     if known is not None and auth.is_caching_sha2_response(response, known, nonce):
         if known:

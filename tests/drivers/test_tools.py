@@ -40,6 +40,21 @@ def test_a_dump_is_restored(server: Server, guard: Guard, account: Account, sche
     assert "session lost" not in log_of(guard, account.user)
 
 
+@pytest.mark.parametrize("maker", CLIENTS)
+def test_an_account_without_a_password(server: Server, guard: Guard, maker: str) -> None:
+    if maker == "mysql" and (reason := MySQL.unavailable()):
+        pytest.skip(reason)
+    server.execute("CREATE USER nopass@'%'")
+    login = ["--host=127.0.0.1", f"--port={guard.port}", "--user=nopass", "--skip-column-names"]
+    try:
+        for _ in range(2):
+            asked = [*CLIENTS[maker], *login, "--execute=SELECT CURRENT_USER()"]
+            done = subprocess.run(asked, check=False, capture_output=True, text=True, timeout=60)
+            assert (done.stdout.strip(), done.stderr) == ("nopass@%", "")
+    finally:
+        server.execute("DROP USER nopass@'%'")
+
+
 def test_the_binary_log_is_read(own_server: StartServer, start_guard: StartGuard) -> None:
     server = own_server("--log-bin=binlog", "--server-id=1")
     guard = start_guard(address(server))
