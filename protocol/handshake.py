@@ -219,8 +219,14 @@ class ChangeUser(NamedTuple):
         return b"".join((*parts, self.rest))
 
 
+#: The plugin of servers before 4.1.
+OLD_PASSWORD = b"mysql_old_password"
+
+
 class AuthSwitch(NamedTuple):
     """``AuthSwitchRequest``: the server wants another authentication plugin, with a scramble of its own.
+
+    A request of one byte (``OldAuthSwitchRequest``) asks for the method of servers before 4.1.
 
     ``nonce`` is whatever the plugin begins with; only the scrambles of MySQL's own plugins have a NUL behind them.
     """
@@ -231,6 +237,8 @@ class AuthSwitch(NamedTuple):
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """Read a packet that begins with 0xFE."""
+        if len(payload) == 1:
+            return cls(OLD_PASSWORD, b"")
         cursor = Cursor(payload, 1)
         plugin, nonce = cursor.nul_bytes(), cursor.take_rest()
         return cls(plugin, nonce[:NONCE_LENGTH] if nonce[NONCE_LENGTH:] == b"\0" else nonce)

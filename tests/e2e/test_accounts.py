@@ -253,6 +253,20 @@ def test_proxy_users(start_guard: StartGuard, own_server: StartServer) -> None:
 # Plugins
 
 
+def test_an_account_with_a_password_from_before_4_1(start_guard: StartGuard, own_server: StartServer) -> None:
+    server = own_server()
+    if server.name == "mysql":
+        pytest.skip("it has no such accounts any more")
+    server.execute("SET GLOBAL secure_auth = OFF")
+    # What PASSWORD() made of `secret` on those servers.
+    server.execute("CREATE USER ancient@'%' IDENTIFIED VIA mysql_old_password USING '428567f408994404'")
+    for mode, users in (("learn", []), ("users", [{"user": "ancient", "password": "secret"}])):
+        guard = start_guard(address(server), auth={"mode": mode, "users": users})
+        code, message = refusal(guard, "ancient", "secret")
+        assert code == 1251
+        assert "the server asks for mysql_old_password" in message
+
+
 def test_change_user_between_users_and_plugins(server: Server, start_guard: StartGuard, schema: str) -> None:
     guard = start_guard(address(server))
     plugins = {

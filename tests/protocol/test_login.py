@@ -112,6 +112,20 @@ def test_a_known_empty_password_needs_no_more_words(*, learns: bool) -> None:
     assert proof_of(talk.result) == Proof(b"", proven=True)
 
 
+@pytest.mark.parametrize("passwords", [knowing(learns=True), knowing(learns=True, app=""), knowing(app="")])
+@pytest.mark.parametrize("plugin", [auth.CACHING_SHA2, auth.NATIVE])
+@pytest.mark.parametrize("no_password", [b"", b"\0"])
+def test_no_password_is_said_with_nothing_or_with_a_zero_byte(
+    passwords: Passwords, plugin: bytes, no_password: bytes
+) -> None:
+    talk = greeted(passwords)
+    talk.say(REQUEST._replace(plugin=plugin, auth_response=no_password).build())
+    if plugin != auth.CACHING_SHA2:
+        assert AuthSwitch.parse(talk.hear()).plugin == auth.CACHING_SHA2
+        talk.say(no_password)
+    assert proof_of(talk.result) == Proof(b"", proven=True)
+
+
 @pytest.mark.parametrize("response", ["wrong", ""])
 def test_a_wrong_password_is_replaced_by_one_that_the_server_will_refuse(response: str) -> None:
     talk = greeted(knowing(app="secret"))
@@ -494,7 +508,15 @@ def test_the_password_answers_one_question_only(question: bytes) -> None:
         talk.say(question)
 
 
-@pytest.mark.parametrize("payload", [b"", b"\x03", b"\xfe", b"\xff", b"\x01", b"\x01\x05"])
+@pytest.mark.parametrize("switch", [b"\xfe", b"\xfemysql_old_password\0"])
+def test_a_password_from_before_4_1_is_named(switch: bytes) -> None:
+    talk = logging_in()
+    talk.hear()
+    with pytest.raises(Refusal, match="asks for mysql_old_password"):
+        talk.say(switch)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x03", b"\xfedialog", b"\xff", b"\x01", b"\x01\x05"])
 def test_what_servers_do_not_say_in_a_login(payload: bytes) -> None:
     talk = logging_in()
     talk.hear()

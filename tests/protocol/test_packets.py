@@ -212,8 +212,9 @@ def test_auth_switch() -> None:
     assert AuthSwitch.parse(payload) == switch
     assert switch.build() == payload
     assert AuthSwitch.parse(b"\xfedialog\x00") == AuthSwitch(b"dialog", b"")
+    assert AuthSwitch.parse(b"\xfe") == AuthSwitch(b"mysql_old_password", b"")
     with pytest.raises(MalformedPacket):
-        AuthSwitch.parse(b"\xfe")  # "use the method of MySQL 4.0"
+        AuthSwitch.parse(b"\xfedialog")
 
 
 def test_err() -> None:
