@@ -43,6 +43,8 @@ class Effects:
     takes: tuple[Hold, ...] = ()
     #: A name that is empty stands for all of that kind.
     releases: tuple[Hold, ...] = ()
+    #: Tables that get other names: the old name and the new one. The text does not tell which are temporary tables.
+    renames: tuple[tuple[str, str], ...] = ()
     prepares: tuple[SqlPrepare, ...] = ()
     deallocates: tuple[bytes, ...] = ()
     #: Names of statements PREPAREd in SQL that it executes. What these do comes on top of all else here.

@@ -11,7 +11,7 @@ has been quiet for a moment (:mod:`protocol.settling`). Until then it is a hold:
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -388,6 +388,8 @@ class SessionMemory:
         for hold in effects.takes:
             if not failed or effects.is_multiple or hold.kind is HoldKind.USER_LOCK:
                 self._take(hold)
+        if not failed or effects.is_multiple:
+            self._rename(effects.renames)
         for done in self.sql_statements.apply(effects, self.tracked.schema, self.dialect, failed=failed):
             if done is None:
                 self.hold(Hold(HoldKind.UNEXPLAINED))
@@ -405,6 +407,13 @@ class SessionMemory:
         if hold.kind is HoldKind.TEMPORARY_TABLE and hold.name and "." not in hold.name:
             return Hold(hold.kind, f"{_shown(self.tracked.schema)}.{hold.name}")
         return hold
+
+    def _rename(self, renames: Iterable[tuple[str, str]]) -> None:
+        """Hold tables of new names whose old names are those of temporary tables. Whether case matters is not known."""
+        for old, new in renames:
+            renamed = self._qualified(Hold(HoldKind.TEMPORARY_TABLE, old))
+            if renamed.name.lower() in (hold.name.lower() for hold in self._holds if hold.kind is renamed.kind):
+                self._take(Hold(HoldKind.TEMPORARY_TABLE, new))
 
     def _release(self, hold: Hold) -> None:
         hold = self._qualified(hold)

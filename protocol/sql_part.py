@@ -75,6 +75,7 @@ class Notes:
         self.reports: dict[str, str] = {}
         self.takes: list[Hold] = []
         self.releases: list[Hold] = []
+        self.renames: list[tuple[str, str]] = []
         self.prepares: list[SqlPrepare] = []
         self.deallocates: list[bytes] = []
         self.executes: list[bytes] = []
@@ -95,11 +96,23 @@ class Notes:
     def take(self, hold: Hold) -> None:
         """Note that a hold has come into being."""
         self.takes.append(hold)
+        self._take_again(hold)
+
+    def _take_again(self, hold: Hold) -> None:
+        """Forget that a hold has ended before it comes into being."""
         self.releases = [old for old in self.releases if old.kind is not hold.kind or old.name not in ("", hold.name)]
 
     def release(self, hold: Hold) -> None:
         """Note that a hold has ended."""
         self.releases.append(hold)
+
+    def rename(self, old: str, new: str) -> None:
+        """Note that a table gets another name; each is empty if it cannot be read."""
+        if old and new:
+            self.renames.append((old, new))
+            self._take_again(Hold(HoldKind.TEMPORARY_TABLE, new))
+        else:
+            self.take(UNEXPLAINED)
 
     def prepare(self, prepared: SqlPrepare) -> None:
         """Note a statement that is PREPAREd in SQL."""
@@ -117,6 +130,7 @@ class Notes:
             or self.system_variables
             or self.takes
             or self.releases
+            or self.renames
             or self.prepares
             or self.deallocates
             or self.executes
@@ -132,6 +146,7 @@ class Notes:
             frozenset(self.system_variables),
             tuple(self.takes),
             tuple(self.releases),
+            tuple(self.renames),
             tuple(self.prepares),
             tuple(self.deallocates),
             tuple(self.executes),

@@ -3,6 +3,7 @@
 from itertools import accumulate
 
 from protocol.effects import Kind
+from protocol.sql import Lexeme, tokenize
 from protocol.sql_part import DEPTHS, Notes, Part
 from protocol.sql_queries import (
     CHECKED_VERBS,
@@ -68,6 +69,22 @@ def _set_statement(part: Part, notes: Notes) -> Kind:
     return Kind.OTHER
 
 
+def _execute_immediate(part: Part, notes: Notes) -> Kind:
+    """Judge MariaDB's EXECUTE IMMEDIATE, which carries out the statement in a literal, or in any other expression."""
+    text = part.value(part.tokens[2]) if part.key(3) in ("", "USING") and len(part.tokens) > 2 else b""
+    is_literal = bool(text) and part.tokens[2].lexeme is Lexeme.STRING
+    # Between other quotes, or with an escape in it, it would depend on the sql_mode what the statement is.
+    tokens = tokenize(text) if is_literal and not {*b'\\"'} & {*part.tokens[2].text} else None
+    inner = Part(tokens or [], escapes=part.escapes)
+    if not inner.tokens or ";" in inner.keys or inner.key(0) in ("EXECUTE", "PREPARE"):
+        return judge_compound(part, notes)
+    scan(part, notes)
+    judge_statement(inner, notes)
+    notes.assign(part.user_variables())
+    part.explains = inner.explains
+    return Kind.OTHER
+
+
 #: Rules for verbs that do nothing to the session beyond what the scan finds.
 _SCANNED_RULES: dict[str, Rule] = {
     "(": judge_select,
@@ -130,6 +147,8 @@ def judge_statement(part: Part, notes: Notes) -> Kind:
     kind = Kind.OTHER
     if verb == "SET" and part.key(1) == "STATEMENT":
         kind = _set_statement(part, notes)
+    elif part.keys[:2] == ["EXECUTE", "IMMEDIATE"]:
+        kind = _execute_immediate(part, notes)
     elif notes.is_multiple and ((part.key(1) == ":" and part.key(2) in LABELLED) or part.keys[:2] == ["<", "<"]):
         kind = judge_compound(part, notes)  # a compound statement with a label; the statements in it end in semicolons
     elif _is_definition(part):
@@ -150,5 +169,6 @@ def judge_statement(part: Part, notes: Notes) -> Kind:
 def _is_definition(part: Part) -> bool:
     """Tell whether a statement creates or changes something that is not a table."""
     if part.key(0) == "CREATE":
-        return part.key(3 if part.keys[1:3] == ["OR", "REPLACE"] else 1) not in ("SEQUENCE", "TABLE", "TEMPORARY")
+        index = 3 if part.keys[1:3] == ["OR", "REPLACE"] else 1
+        return not {"INDEX", "SEQUENCE", "TABLE", "TEMPORARY"} & set(part.keys[index : index + 2])
     return part.key(0) == "ALTER" and "TABLE" not in part.keys[1:4]

@@ -106,7 +106,7 @@ def judge_deallocate(part: Part, notes: Notes) -> Kind:
 def judge_execute(part: Part, notes: Notes) -> Kind:
     """Judge EXECUTE."""
     if len(part.tokens) < 2 or not is_name(part.tokens[1]) or (len(part.tokens) > 2 and part.key(2) != "USING"):
-        return judge_compound(part, notes)  # MariaDB's EXECUTE IMMEDIATE
+        return judge_compound(part, notes)
     notes.executes.append(part.variable(part.tokens[1]))
     return judge_variables(part, notes)
 
@@ -120,6 +120,8 @@ def judge_create(part: Part, notes: Notes) -> Kind:
         part.explains = "SELECT" not in part.words or not part.calls_unknown
         name, _ = part.table(index)
         notes.take(Hold(HoldKind.TEMPORARY_TABLE, name) if name else UNEXPLAINED)
+    elif "INDEX" in part.keys[index : index + 2]:
+        part.explains = True  # servers report it of a temporary table, which is a hold already
     return Kind.OTHER
 
 
@@ -145,26 +147,31 @@ def judge_drop(part: Part, notes: Notes) -> Kind:
 def judge_alter(part: Part, notes: Notes) -> Kind:
     """Judge ALTER."""
     part.explains = True
-    for index, key in enumerate(part.keys):
-        if key == "RENAME" and part.key(index + 1) not in ("COLUMN", "INDEX", "KEY"):
-            _take_renamed(part, index + (2 if part.key(index + 1) in ("TO", "AS", "=") else 1), notes)
+    old, index = _table_behind(part, part.keys.index("TABLE"))
+    for place, key in enumerate(part.keys[index:], index):
+        if key == "RENAME" and part.key(place + 1) not in ("COLUMN", "INDEX", "KEY"):
+            new, _ = part.table(place + (2 if part.key(place + 1) in ("TO", "AS", "=") else 1))
+            notes.rename(old, new)
+            notes.release(Hold(HoldKind.TEMPORARY_TABLE, old))
     return Kind.OTHER
 
 
 def judge_rename(part: Part, notes: Notes) -> Kind:
-    """Judge RENAME."""
+    """Judge RENAME. On MySQL it leaves temporary tables alone, so that one of the old name may still be there."""
     if part.key(1) in ("TABLE", "TABLES"):
         part.explains = True
+        old, _ = _table_behind(part, 1)
         for index, key in enumerate(part.keys):
             if key == "TO":
-                _take_renamed(part, index + 1, notes)
+                new, stop = part.table(index + 1)
+                notes.rename(old, new)
+                old, _ = part.table(stop + 1)  # behind the comma
     return Kind.OTHER
 
 
-def _take_renamed(part: Part, index: int, notes: Notes) -> None:
-    """Note that there is a table of a new name, which may well be a temporary one: the text does not tell."""
-    name, _ = part.table(index)
-    notes.take(Hold(HoldKind.TEMPORARY_TABLE, name) if name else UNEXPLAINED)
+def _table_behind(part: Part, index: int) -> tuple[str, int]:
+    """Read the name of a table behind the word TABLE, with or without IF EXISTS; return it and where it ends."""
+    return part.table(index + (3 if part.keys[index + 1 : index + 3] == ["IF", "EXISTS"] else 1))
 
 
 def judge_lock(part: Part, notes: Notes) -> Kind:

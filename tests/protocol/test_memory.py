@@ -188,6 +188,37 @@ def test_the_server_knows_whether_a_lock_is_held() -> None:
     assert [hold.kind for hold in memory.holds] == [HoldKind.USER_LOCK]  # a name that is not known
 
 
+@pytest.mark.parametrize(
+    ("statements", "tables"),
+    [
+        (["RENAME TABLE x TO y, y TO z"], ["a"]),
+        (["ALTER TABLE x RENAME y"], ["a"]),
+        (["ALTER TABLE a RENAME b"], ["b"]),
+        (["ALTER TABLE A RENAME b"], ["a", "b"]),
+        (["ALTER TABLE a RENAME b, RENAME COLUMN c TO d", "DROP TABLE b"], []),
+        (["ALTER TABLE a RENAME b", "ALTER TABLE b RENAME a"], ["a"]),
+        (["ALTER TABLE a RENAME b; ALTER TABLE b RENAME a"], ["a"]),
+        (["ALTER TABLE a RENAME b; DROP TABLE a"], ["b"]),
+        (["DROP TABLE b; ALTER TABLE a RENAME b"], ["b"]),
+        # MySQL has renamed another table, with the same name.
+        (["RENAME TABLE a TO b"], ["a", "b"]),
+        (["RENAME TABLE a TO b, b TO c", "DROP TABLE b"], ["a", "c"]),
+    ],
+)
+def test_only_temporary_tables_are_held_when_they_are_renamed(statements: list[str], tables: list[str]) -> None:
+    memory = after("CREATE TEMPORARY TABLE a (b INT)", *statements)
+    assert sorted(hold.name for hold in memory.holds) == [f".{name}" for name in tables]
+
+
+def test_a_table_whose_renaming_has_failed_has_its_name() -> None:
+    wire = Wire()
+    exchange(wire, "CREATE TEMPORARY TABLE a (b INT)")
+    exchange(wire, "ALTER TABLE a RENAME b", FAILED)
+    assert holds(wire.memory) == ["a temporary table (.a)"]
+    exchange(wire, "ALTER TABLE a RENAME b; SELECT nonsense", FAILED)
+    assert holds(wire.memory) == ["a temporary table (.a)", "a temporary table (.b)"]
+
+
 def test_temporary_tables_are_in_schemas() -> None:
     wire = Wire()
     exchange(wire, "USE t", changed(SCHEMA))
