@@ -9,6 +9,7 @@ from protocol.constants import ERR_BYTE, HEADER_LENGTH, CommandCode, Status
 from protocol.errors import MalformedPacket
 from protocol.framing import build_packet
 from protocol.restoring import CannotRestore, Step, note_what_changed, restore_steps, take_answers
+from protocol.resultset import ResultSet
 from protocol.settling import Settling
 from proxy.errors import SessionOver
 from proxy.upstream import Upstream
@@ -18,6 +19,14 @@ _BATCH = 16
 
 #: Sets it to what it is.
 _TELL_INSERT_ID = "SET SESSION last_insert_id = LAST_INSERT_ID()"
+
+#: Finds so many rows more than one. Of so many, the reply is still small.
+_FIND_ROWS = (
+    "SELECT 1 FROM JSON_TABLE(CONCAT('[0', REPEAT(',0', {more}), ']'), '$[*]' COLUMNS (a INT PATH '$')) AS found"
+    " LIMIT 18446744073709551615"  # whatever sql_select_limit is
+)
+_FIND_NO_ROWS = "SELECT 1 FROM DUAL WHERE FALSE"
+_MOST_FOUND_ROWS = 10_000
 
 _UPTIME = re.compile(rb"Uptime: (\d+)")
 
@@ -33,12 +42,14 @@ async def settle(upstream: Upstream) -> None:
     if memory.is_insert_id_unsettled:
         await settle_insert_id(upstream)
     if memory.is_unsettled:
+        found_rows = await _found_rows(upstream)
         settling = Settling(memory)
         questions = settling.second_questions(await upstream.ask(settling.first_questions()))
         if questions:
             settling.finish(await upstream.ask(questions))
         if memory.tracked.is_overruled:
             await upstream.watch()
+        await _restore_found_rows(upstream, found_rows)
     if memory.is_transaction_unsettled and upstream.in_transaction:
         await _ask_for_transaction(upstream)
     memory.is_transaction_unsettled = False
@@ -69,6 +80,18 @@ async def _ask_for_transaction(upstream: Upstream) -> None:
     reply = await upstream.exchange((CommandCode.INIT_DB, build_packet(payload, 0)))
     if reply[HEADER_LENGTH] == ERR_BYTE:
         memory.has_share_locks = True  # for all that is known
+
+
+async def _found_rows(upstream: Upstream) -> int:
+    """Ask what FOUND_ROWS() is."""
+    (answer,) = await upstream.ask(("SELECT FOUND_ROWS()",))
+    return int(answer.rows[0][0] or 0) if isinstance(answer, ResultSet) else 1
+
+
+async def _restore_found_rows(upstream: Upstream, rows: int) -> None:
+    """Make FOUND_ROWS() again what it was, unless that is very much: the guard's own questions have made it 1."""
+    if rows != 1 and rows <= _MOST_FOUND_ROWS:
+        await upstream.ask((_FIND_ROWS.format(more=rows - 1) if rows else _FIND_NO_ROWS,))
 
 
 async def restore(upstream: Upstream) -> float | None:

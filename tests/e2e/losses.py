@@ -107,11 +107,11 @@ class Watched:
         self._server = server
         self._thread = thread
         self._run = run
-        self._number = guard.wait_for("session begins", server_thread=thread)["session"]
+        self.number = guard.wait_for("session begins", server_thread=thread)["session"]
 
     def _events(self, *names: str) -> list[dict[str, Any]]:
         return [
-            event for event in self._guard.events if event["event"] in names and event.get("session") == self._number
+            event for event in self._guard.events if event["event"] in names and event.get("session") == self.number
         ]
 
     def _next_event(self, names: Sequence[str], seen: int, seconds: float = EVENT_SECONDS) -> dict[str, Any] | None:
@@ -126,6 +126,10 @@ class Watched:
     def begin_settling(self) -> int:
         """Give the session something to settle; what this returns is for :meth:`await_settled`."""
         self._run("SET @settled = 1")
+        return self.times_settled()
+
+    def times_settled(self) -> int:
+        """Tell how often the session has been settled."""
         return len(self._events("settled"))
 
     def await_settled(self, begun: int) -> dict[str, Any]:
