@@ -25,7 +25,7 @@ from struct import Struct
 
 from protocol.constants import HEADER_LENGTH, MAX_FRAME_PAYLOAD, Capability, CommandCode, Status
 from protocol.edits import Edit, apply_edits
-from protocol.effects import Kind, Statement
+from protocol.effects import Effects, Kind, Statement
 from protocol.errors import MalformedPacket, OutOfSync
 from protocol.holds import Hold, HoldKind
 from protocol.kill import find_kill
@@ -391,7 +391,8 @@ class CommandReader:
             if any(client_id == other.server_id for other in memory.statements.values()):
                 # On this link, the id that the client has no statement for is that of another statement.
                 self._change_id(data, position, NO_STATEMENT_ID)
-            return None
+            # A client may have guessed the id of a statement that is just being prepared.
+            return Effects(calls=True) if code in _EXECUTIONS else None
         if code in _EXECUTIONS:
             return self._note_execution(prepared, data, position, whole)
         if code == CommandCode.STMT_RESET and prepared.broken:

@@ -57,6 +57,10 @@ class Effects:
     #: It asks for share locks, which the server's report on the transaction leaves out.
     share_locks: bool = False
     is_multiple: bool = False
+    #: So many of its statements set something or create a temporary table, which servers count.
+    counted: int = 0
+    #: It runs a procedure, which may do whatever a client may.
+    calls: bool = False
     #: Variables by which the client says what is to be reported to it, with their values.
     reports: tuple[tuple[str, str], ...] = ()
 

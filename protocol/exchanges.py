@@ -130,7 +130,9 @@ def _only_sets(note: object) -> bool:
     if not isinstance(note, Effects):
         return False
     names = note.system_variables
-    return note == Effects(explains_change=True, system_variables=names) and names.isdisjoint(_NOT_FOR_LATER)
+    return note == Effects(explains_change=True, system_variables=names, counted=note.counted) and names.isdisjoint(
+        _NOT_FOR_LATER
+    )
 
 
 def _harmless_status(reply: bytes) -> int | None:

@@ -67,6 +67,9 @@ class SessionMemory:
         self.keeps_definitions = keeps_definitions
         #: Whether the server has an answer to a command that it cannot read, even to one that has none otherwise.
         self.answers_unreadable = False
+        #: Whether the server can be asked which user variables there are, as only MariaDB can. What it counts tells the
+        #: rest of what a stored function may have done.
+        self.can_be_surveyed = False
         self.reset()
 
     def reset(self) -> None:
@@ -79,6 +82,11 @@ class SessionMemory:
         #: What CURRENT_ROLE() was when it was read back; None if no role has been set.
         self.role: str | None = None
         self.is_role_unsettled = False
+        #: So many statements that set something or create a temporary table the server must have counted on this link;
+        #: None where that is not known for sure.
+        self.counted: int | None = 0
+        #: Whether the server has said that the session has changed where it may say so of one that has not.
+        self.is_change_unsettled = False
         self.last_insert_id = 0
         #: Whether the server may think otherwise of LAST_INSERT_ID() than its OK packets say.
         self.is_insert_id_unsettled = False
@@ -137,6 +145,8 @@ class SessionMemory:
         holds += [Hold(HoldKind.UNSETTLED, f"PREPARE {_shown(name)}") for name in textless]
         if self.is_role_unsettled:
             holds.append(Hold(HoldKind.UNSETTLED, "SET ROLE"))
+        if self.is_change_unsettled:
+            holds.append(Hold(HoldKind.UNSETTLED, "what a view, a trigger or a function may have set"))
         if self.tracked.is_overruled:
             holds.append(Hold(HoldKind.UNSETTLED, "SET session_track"))
         return holds
@@ -159,8 +169,15 @@ class SessionMemory:
             or self.unsettled_system_variables
             or self.sql_statements.unread
             or self.is_role_unsettled
+            or self.is_change_unsettled
+            or self.is_count_lost
             or self.tracked.is_overruled
         )
+
+    @property
+    def is_count_lost(self) -> bool:
+        """The server has to be asked what it has counted, to know the next time whether it has counted more."""
+        return self.counted is None and self.can_be_surveyed
 
     @property
     def dialect(self) -> Dialect:
@@ -241,10 +258,7 @@ class SessionMemory:
 
     def note_success(self, note: Note) -> None:
         """Take note that a command, or a part of it, has been carried out, before its OK packet is read."""
-        effects: Note | None = note
-        if isinstance(note, Executing):
-            executed = self._executed(note)
-            effects = executed.statement.effects if executed is not None else None
+        effects = self._effects_of(note)
         if isinstance(effects, Effects) and effects.reports:
             self.tracked.choose(effects.reports)
 
@@ -274,11 +288,40 @@ class SessionMemory:
 
     def note_change(self, note: Note | None) -> None:
         """Take note that the server has said that the session's state has changed, but not what of it."""
-        effects: Note | None = note
-        if isinstance(note, Executing):
-            executed = self._executed(note)
-            effects = executed.statement.effects if executed is not None else None
-        if not isinstance(effects, Explained) and not (isinstance(effects, Effects) and effects.explains_change):
+        effects = self._effects_of(note)
+        if isinstance(effects, Explained) or (isinstance(effects, Effects) and effects.explains_change):
+            return
+        runs_others = isinstance(effects, Executing) or (
+            isinstance(effects, Effects) and bool(effects.calls or effects.executes)
+        )
+        if not self.can_be_surveyed or self.counted is None or runs_others:
+            self.hold(Hold(HoldKind.UNEXPLAINED))
+        elif Hold(HoldKind.UNEXPLAINED) not in self._holds:
+            self.is_change_unsettled = self.has_news = True
+
+    def note_counted(self, statements: int) -> None:
+        """Take note that the server has carried out some of the statements that it counts."""
+        if self.counted is not None:
+            self.counted += statements
+
+    def settle_change(self, counted: int, variables: Iterable[bytes]) -> None:
+        """Take note of what the server has counted, and of all the user variables there are.
+
+        What a view, a trigger or a stored function can do to a session, other than to its user variables, is counted.
+        MariaDB reports a change where it only goes through another schema to open one of these (seen on 10.11).
+        """
+        if self.is_change_unsettled:
+            self.unsettled_variables |= {*variables, *self.user_variables}
+            if counted != self.counted:
+                self.hold(Hold(HoldKind.UNEXPLAINED))
+        self.is_change_unsettled = False
+        self.counted = counted
+
+    def cannot_be_surveyed(self) -> None:
+        """Take note that the server has not said what it was asked for that."""
+        self.can_be_surveyed = False
+        if self.is_change_unsettled:
+            self.is_change_unsettled = False
             self.hold(Hold(HoldKind.UNEXPLAINED))
 
     def note_prepared(self, note: Preparing, answer: PrepareOk) -> int:
@@ -317,6 +360,7 @@ class SessionMemory:
             case Fetching(prepared):
                 prepared.has_cursor = prepared.has_cursor and not failed and not status & _LAST_ROW_SENT
             case SettingOption(multi_statements):
+                self._count(1, failed=failed)  # as servers do
                 if not failed:
                     self.multi_statements = multi_statements
 
@@ -372,6 +416,11 @@ class SessionMemory:
         if prepared.statement.effects is not None:
             self._apply(prepared.statement.effects, failed=failed)
 
+    def _effects_of(self, note: Note | None) -> Note | None:
+        """Give what a prepared statement does instead of the note of its execution, if the statement is known."""
+        executed = self._executed(note) if isinstance(note, Executing) else None
+        return note if executed is None else executed.statement.effects
+
     def _executed(self, note: Executing) -> PreparedStatement | None:
         return note.prepared or self.last_prepared
 
@@ -384,6 +433,7 @@ class SessionMemory:
         self.is_role_unsettled |= effects.sets_role
         self.is_insert_id_unsettled |= effects.sets_insert_id
         self.has_share_locks |= effects.share_locks
+        self._count(effects.counted, failed=failed)
         # Of several statements one may have failed behind others that have not.
         for hold in effects.takes:
             if not failed or effects.is_multiple or hold.kind is HoldKind.USER_LOCK:
@@ -398,6 +448,12 @@ class SessionMemory:
         if not failed:
             for hold in effects.releases:
                 self._release(hold)
+
+    def _count(self, statements: int, *, failed: bool) -> None:
+        if failed and statements:
+            self.counted = None  # some of what fails is counted, and some is not
+        else:
+            self.note_counted(statements)
 
     def _take(self, hold: Hold) -> None:
         # A lock can be taken several times over, and must then be released as often.

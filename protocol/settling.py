@@ -42,6 +42,26 @@ def text_literal(value: bytes) -> str:
     return f"x'{value.hex()}'" if value else "''"
 
 
+_COUNTS = (
+    "SELECT SUM(variable_value) FROM information_schema.session_status "
+    "WHERE variable_name IN ('COM_SET_OPTION', 'COM_CREATE_TEMPORARY_TABLE')"
+)
+#: Of which sql_select_limit cuts off nothing.
+_VARIABLES = "SELECT variable_name FROM information_schema.user_variables LIMIT 18446744073709551615"
+#: What tells whether a view, a trigger or a stored function has done something to the session.
+SURVEY = (_COUNTS, _VARIABLES)
+
+
+def take_survey(memory: SessionMemory, answers: Iterable[ResultSet | ServerError]) -> None:
+    """Take the answers to :data:`SURVEY`."""
+    counted, variables = answers
+    row = _only_row(counted, 1)
+    if row is None or not _DIGITS.fullmatch(row[0] or b"") or isinstance(variables, ServerError):
+        memory.cannot_be_surveyed()
+    else:
+        memory.settle_change(_number(row[0]), [(name or b"").lower() for (name,) in variables.rows])
+
+
 class Settling:
     """One attempt to settle a session; what could not be read becomes a hold that stays."""
 

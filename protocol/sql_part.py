@@ -80,6 +80,8 @@ class Notes:
         self.deallocates: list[bytes] = []
         self.executes: list[bytes] = []
         self.sets_role = self.sets_insert_id = self.share_locks = False
+        self.counted = 0
+        self.calls = False
         #: A statement has changed how the server reads those behind it.
         self.sets_mode = False
         #: A statement defines something whose body cannot be told from the statements behind it.
@@ -137,6 +139,8 @@ class Notes:
             or self.sets_role
             or self.sets_insert_id
             or self.share_locks
+            or self.counted
+            or self.calls
             or self.has_explained
         )
         if is_silent:
@@ -155,6 +159,8 @@ class Notes:
             not self.has_unexplained,
             self.share_locks,
             self.is_multiple,
+            self.counted,
+            self.calls,
             tuple(self.reports.items()),
         )
 

@@ -109,7 +109,13 @@ def judge_load(part: Part, notes: Notes) -> Kind:
     return Kind.CHANGE if part.key(1) in ("DATA", "XML") and "ALGORITHM" not in part.words else Kind.OTHER
 
 
+def judge_call(part: Part, notes: Notes) -> Kind:
+    """Judge CALL."""
+    notes.calls = True
+    return judge_variables(part, notes)
+
+
 def judge_variables(part: Part, notes: Notes) -> Kind:
-    """Judge CALL, FETCH and GET DIAGNOSTICS, which may assign to any variable that they name."""
+    """Judge what, as CALL, FETCH and GET DIAGNOSTICS, may assign to any variable that they name."""
     notes.assign(part.user_variables())
     return Kind.OTHER

@@ -7,6 +7,7 @@ from protocol.sql import Lexeme, tokenize
 from protocol.sql_part import DEPTHS, Notes, Part
 from protocol.sql_queries import (
     CHECKED_VERBS,
+    judge_call,
     judge_change,
     judge_do,
     judge_explain,
@@ -112,7 +113,7 @@ TELLING_RULES: dict[str, Rule] = {
     "ALTER": judge_alter,
     "BACKUP": judge_backup,
     "BEGIN": judge_begin,
-    "CALL": judge_variables,
+    "CALL": judge_call,
     "CASE": judge_compound,
     "CREATE": judge_create,
     "DEALLOCATE": judge_deallocate,

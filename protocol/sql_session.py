@@ -115,6 +115,7 @@ def judge_create(part: Part, notes: Notes) -> Kind:
     """Judge CREATE."""
     index = 3 if part.keys[1:3] == ["OR", "REPLACE"] else 1
     if part.key(index) == "TEMPORARY":
+        notes.counted += 1
         index += 2
         index += 3 if part.keys[index : index + 3] == ["IF", "NOT", "EXISTS"] else 0
         part.explains = "SELECT" not in part.words or not part.calls_unknown
@@ -130,6 +131,7 @@ def judge_drop(part: Part, notes: Notes) -> Kind:
     index = 2 if part.key(1) == "TEMPORARY" else 1
     if part.key(index) == "PREPARE":
         return judge_deallocate(part, notes)
+    part.explains = part.key(1) == "INDEX" or None
     if part.key(index) not in ("SEQUENCE", "TABLE", "TABLES"):
         return Kind.OTHER
     part.explains = True

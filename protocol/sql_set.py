@@ -47,6 +47,7 @@ _TRANSACTION_WORDS = frozenset(
 
 def judge_set(part: Part, notes: Notes) -> Kind:
     """Judge SET."""
+    notes.counted += 1
     part.explains = not part.calls_unknown
     first, second = part.key(1), part.key(2)
     if (first == "PASSWORD" and second in ("=", "FOR", "TO")) or (first == "DEFAULT" and second == "ROLE"):

@@ -1,5 +1,6 @@
 """Asking the server on a session's link, and taking its replies, the client's as well as the guard's own."""
 
+import re
 from collections.abc import Sequence
 
 import trio
@@ -19,6 +20,9 @@ from proxy.shared import Shared
 
 #: The replies to the guard's own statements are small; the largest have the columns of prepared statements.
 _REPLY_BYTES = 16 << 20
+
+#: The packet of what servers count as a SET: a statement, with or without query attributes, or COM_SET_OPTION.
+_SET = re.compile(rb".{4}(?:\x03(?:\x00\x01)?SET |\x1b)", re.DOTALL)
 
 #: How the versions end that MySQL Router gives in its greetings.
 _ROUTER = b"-router"
@@ -60,6 +64,7 @@ class Asking:
                     self.reader.expect_reply(code, note=Explained())
                 await self.link.send(b"".join(packet for _, packet in batch))
                 replies += (await self._all_replies())[1]
+                self.memory.note_counted(sum(_SET.match(packet) is not None for _, packet in batch))
         finally:
             self.tracker.abandon()  # Where something is still owed, it is not the client who waits for it.
         return replies

@@ -19,8 +19,11 @@ from proxy.known_answers import Answers
 _LIMIT_VARIABLES = ("max_allowed_packet", "net_buffer_length", "wait_timeout", "net_read_timeout", "net_write_timeout")
 #: MariaDB's name first: newer ones have both, and the other is an alias there.
 _ISOLATION_VARIABLES = ("tx_isolation", "transaction_isolation")
-#: FOUND_ROWS() of a new session is 0; the statements above make it 1.
-_FORGET_FOUND_ROWS_STATEMENT = "SELECT 1 FROM DUAL WHERE FALSE"
+#: What the server runs in each new session of most accounts; nobody knows how much of it sets something.
+_FIRST_STATEMENTS = "init_connect"
+#: FOUND_ROWS() of a new session is 0; the other questions change it. On MariaDB a SELECT without rows would count in
+#: Empty_queries, on MySQL a DO makes it 1.
+_FORGET_FOUND_ROWS_STATEMENTS = ("SELECT 1 FROM DUAL WHERE FALSE", "DO (SELECT 1 FROM DUAL WHERE FALSE)")
 
 #: Without its reports, the guard does not know what the session is.
 _UNWATCHED = Hold(HoldKind.UNSETTLED, "whatever the server does not report")
@@ -32,6 +35,7 @@ class Questions:
 
     asked: tuple[str, ...]
     values: str
+    forget_found_rows: str
     watch: bytes
     #: The server has told the names of its variables.
     are_known: bool
@@ -40,8 +44,9 @@ class Questions:
 def _questions_about(names: AbstractSet[str], version: bytes) -> Questions:
     """Ask for the limits, and for what there is of the others among ``names``."""
     asked = (*_LIMIT_VARIABLES, *(name for name in (*REPORT_VARIABLES, *_ISOLATION_VARIABLES) if name in names))
-    values = "SELECT " + ", ".join(f"@@SESSION.{name}" for name in asked)
-    return Questions(asked, values, watch_statement(names, version), bool(names))
+    values = "SELECT " + ", ".join([*(f"@@SESSION.{name}" for name in asked), f"@@GLOBAL.{_FIRST_STATEMENTS}"])
+    forget = _FORGET_FOUND_ROWS_STATEMENTS[is_mariadb(version)]
+    return Questions((*asked, _FIRST_STATEMENTS), values, forget, watch_statement(names, version), bool(names))
 
 
 _NO_NAMES_KNOWN = _questions_about(frozenset(), b"")
@@ -91,16 +96,18 @@ class Introduction:
             LinkLost: the link cannot be used any more.
             MalformedPacket: the answers make no sense.
         """
+        self._memory.can_be_surveyed = is_mariadb(self._version)
         self._memory.answers_unreadable = not is_mariadb(self._version)
         tracked = self._memory.tracked
         changed = dict(tracked.variables)
         questions = await self._questions()
         tracked.own_watch = questions.watch
-        answer, _, watched = await self._ask((questions.values, _FORGET_FOUND_ROWS_STATEMENT, questions.watch))
+        answer, _, watched = await self._ask((questions.values, questions.forget_found_rows, questions.watch))
         settings = _read_settings(questions.asked, _first_row(answer))
         tracked.variables = changed
         tracked.begin_link(settings.reports)
         self._memory.isolation = settings.isolation
+        self._memory.counted = None if settings.has_first_statements else 1  # the one that asks for reports
         if not questions.are_known or isinstance(watched, ServerError):
             self._log.warning("server does not report session state", reason=str(watched))
             self._memory.hold(_UNWATCHED)
@@ -143,6 +150,7 @@ class _Settings(NamedTuple):
 
     reports: Mapping[str, str]
     isolation: str
+    has_first_statements: bool
     limits: Limits | None
 
 
@@ -152,11 +160,12 @@ def _read_settings(asked: tuple[str, ...], row: Row) -> _Settings:
     values = dict(zip(asked, map(_text, row), strict=False))
     reports = {name: values[name] for name in REPORT_VARIABLES if name in values}
     isolation = next((values[name] for name in _ISOLATION_VARIABLES if name in values), "")
+    has_first_statements = bool(values.get(_FIRST_STATEMENTS))
     numbers = [values.get(name, "") for name in _LIMIT_VARIABLES]
     if not all(map(str.isdecimal, numbers)):
-        return _Settings(reports, isolation, None)
+        return _Settings(reports, isolation, has_first_statements, None)
     largest, buffer, *timeouts = map(int, numbers)
-    return _Settings(reports, isolation, Limits(max(largest, buffer), *timeouts))
+    return _Settings(reports, isolation, has_first_statements, Limits(max(largest, buffer), *timeouts))
 
 
 def _text(value: bytes | None) -> str:

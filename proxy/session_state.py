@@ -10,7 +10,7 @@ from protocol.errors import MalformedPacket
 from protocol.framing import build_packet
 from protocol.restoring import CannotRestore, Step, note_what_changed, restore_steps, take_answers
 from protocol.resultset import ResultSet
-from protocol.settling import Settling
+from protocol.settling import SURVEY, Settling, take_survey
 from proxy.errors import SessionOver
 from proxy.upstream import Upstream
 
@@ -43,6 +43,9 @@ async def settle(upstream: Upstream) -> None:
         await settle_insert_id(upstream)
     if memory.is_unsettled:
         found_rows = await _found_rows(upstream)
+        if memory.is_change_unsettled or memory.is_count_lost:
+            await settle_insert_id(upstream)  # whatever else the server has still to report comes with it
+            take_survey(memory, await upstream.ask(SURVEY))
         settling = Settling(memory)
         questions = settling.second_questions(await upstream.ask(settling.first_questions()))
         if questions:

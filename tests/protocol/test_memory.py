@@ -288,6 +288,103 @@ def test_the_execution_of_what_is_not_known_explains_nothing() -> None:
     assert wire.memory.holds == [Hold(HoldKind.UNEXPLAINED)]
 
 
+# Changes of which the server can be asked more
+
+
+SURVEYED = Hold(HoldKind.UNSETTLED, "what a view, a trigger or a function may have set")
+
+
+def a_surveyed_session() -> Wire:
+    wire = Wire()
+    wire.memory.can_be_surveyed = True
+    return wire
+
+
+def test_a_change_that_nothing_explains_is_asked_about_where_the_server_can_be_asked() -> None:
+    wire = a_surveyed_session()
+    exchange(wire, "SET @a = 1", changed())
+    wire.memory.unsettled_variables = frozenset()
+    wire.memory.user_variables = {b"a": "1"}
+    exchange(wire, "SELECT f()", changed())
+    assert wire.memory.holds == [SURVEYED]
+    assert wire.memory.is_unsettled
+    wire.memory.settle_change(1, [b"b"])
+    assert wire.memory.unsettled_variables == {b"a", b"b"}
+    assert Hold(HoldKind.UNEXPLAINED) not in wire.memory.holds
+
+
+@pytest.mark.parametrize("counted", [0, 2])
+def test_a_change_is_not_explained_where_the_server_has_counted_another_number(counted: int) -> None:
+    wire = a_surveyed_session()
+    exchange(wire, "SET @a = 1", changed())
+    exchange(wire, "SELECT f()", changed())
+    wire.memory.settle_change(counted, [])
+    assert Hold(HoldKind.UNEXPLAINED) in wire.memory.holds
+    assert SURVEYED not in wire.memory.holds
+    # Of what has been counted by now, no later change is made.
+    assert wire.memory.counted == counted
+
+
+def test_a_change_is_not_explained_where_the_server_does_not_say_what_it_has_counted() -> None:
+    wire = a_surveyed_session()
+    exchange(wire, "SELECT f()", changed())
+    wire.memory.cannot_be_surveyed()
+    assert wire.memory.holds == [Hold(HoldKind.UNEXPLAINED)]
+    assert not wire.memory.is_unsettled
+
+
+@pytest.mark.parametrize("statement", ["CALL p()", "SELECT 1; CALL p()", "EXECUTE s", "BEGIN NOT ATOMIC SELECT 1; END"])
+def test_what_runs_others_may_have_done_what_is_not_counted(statement: str) -> None:
+    wire = a_surveyed_session()
+    exchange(wire, statement, changed())
+    assert Hold(HoldKind.UNEXPLAINED) in wire.memory.holds
+
+
+def test_so_may_the_execution_of_an_unknown_statement() -> None:
+    wire = a_surveyed_session()
+    wire.client_asks(EXECUTE_1)
+    wire.server_says(changed())
+    assert wire.memory.holds == [Hold(HoldKind.UNEXPLAINED)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "counted"),
+    [
+        ("SELECT 1", 0),
+        ("SET @a = 1, @b = 2", 1),
+        ("SET @a = 1; SELECT 2; SET NAMES utf8mb4", 2),
+        ("CREATE TEMPORARY TABLE t (a INT); DROP TABLE t", 1),
+        ("SET STATEMENT a = 1 FOR SELECT 1", 0),
+        ("EXECUTE IMMEDIATE 'SET @a = 1'", 1),
+        ("PREPARE s FROM 'SET @a = 1'; EXECUTE s; EXECUTE s", 2),
+    ],
+)
+def test_what_servers_count(statement: str, counted: int) -> None:
+    assert after(statement).counted == counted
+
+
+def test_servers_count_com_set_option_as_a_set() -> None:
+    wire = Wire()
+    wire.client_asks(b"\x1b\x00\x00")
+    wire.server_says(frames(EOF))
+    assert wire.memory.counted == 1
+
+
+def test_what_has_failed_may_have_been_counted() -> None:
+    wire = a_surveyed_session()
+    exchange(wire, "SELECT nonsense", FAILED)
+    assert not wire.memory.is_count_lost
+    exchange(wire, "SET nonsense = 1", FAILED)
+    exchange(wire, "SET @a = 1")
+    assert wire.memory.is_count_lost
+    assert wire.memory.is_unsettled
+    wire.memory.settle_change(7, [])
+    assert not wire.memory.is_count_lost
+    exchange(wire, "SET nonsense = 1", FAILED)
+    exchange(wire, "SELECT f()", changed())
+    assert Hold(HoldKind.UNEXPLAINED) in wire.memory.holds
+
+
 # State that is read back
 
 

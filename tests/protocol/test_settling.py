@@ -9,7 +9,7 @@ from protocol.errors import MalformedPacket, ServerError
 from protocol.holds import Hold, HoldKind
 from protocol.memory import SessionMemory
 from protocol.resultset import ResultSet, Row
-from protocol.settling import Settling, quote_name, text_literal
+from protocol.settling import Settling, quote_name, take_survey, text_literal
 from protocol.sql_statements import UnreadStatement
 from tests.protocol.transcripts import Wire
 
@@ -289,3 +289,39 @@ def test_any_answers_leave_nothing_to_be_asked_again(
         settling.finish([second])
     assert not memory.is_unsettled
     assert {hold.kind for hold in memory.holds} <= {HoldKind.UNSETTLED}
+
+
+def a_doubtful_memory() -> SessionMemory:
+    memory = Wire().memory
+    memory.can_be_surveyed = True
+    memory.note_change(None)
+    return memory
+
+
+def test_a_survey_that_finds_nothing() -> None:
+    memory = a_doubtful_memory()
+    take_survey(memory, [answer(b"0"), ResultSet([TEXT], [])])
+    assert memory.holds == []
+
+
+def test_a_survey_that_finds_variables() -> None:
+    memory = a_doubtful_memory()
+    take_survey(memory, [answer(b"0"), ResultSet([TEXT], [(b"A",), (b"\xc3\xa4",)])])
+    assert memory.unsettled_variables == {b"a", b"\xc3\xa4"}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [FAILED, FAILED],
+        [answer(b"0"), FAILED],
+        [FAILED, ResultSet([TEXT], [])],
+        [answer(None), ResultSet([TEXT], [])],
+        [answer(b"1.5"), ResultSet([TEXT], [])],
+    ],
+)
+def test_a_survey_that_is_not_answered(answers: list[ResultSet | ServerError]) -> None:
+    memory = a_doubtful_memory()
+    take_survey(memory, answers)
+    assert memory.holds == [Hold(HoldKind.UNEXPLAINED)]
+    assert not memory.is_unsettled

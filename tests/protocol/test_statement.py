@@ -1,4 +1,5 @@
 import random
+import re
 import time
 from typing import Any
 
@@ -447,7 +448,6 @@ UNEXPLAINED = Hold(HoldKind.UNEXPLAINED)
         b"CREATE DEFINER = a@b VIEW v AS SELECT GET_LOCK('a', 1)",
         b"ALTER EVENT e DO SELECT GET_LOCK('a', 1)",
         b"GRANT ALL ON *.* TO 'a'@'b'",
-        b"CALL p(1)",
         b"KILL 5",
         b"SELECT 1; SELECT 2",
         b"XA RECOVER",
@@ -508,6 +508,7 @@ EFFECTS = [
         b"SET STATEMENT sql_mode = 'ANSI_QUOTES' FOR PREPARE p FROM 'SELECT 1'",
         {"takes": [UNEXPLAINED], "explains_change": False},
     ),
+    (b"CALL p(1)", {"explains_change": False}),
     (b"SELECT 5 INTO\xa0@x", {"takes": [UNEXPLAINED], "explains_change": False}),
     (b"SET STATEMENT a = 1 FOR SELECT GET_LOCK('x', 1)", {"system_variables": {"a"}, "takes": [lock("x")]}),
     # LAST_INSERT_ID() and roles.
@@ -555,6 +556,7 @@ EFFECTS = [
     (b"RENAME TABLE IF EXISTS a WAIT 1 TO b, b TO `x`", {"renames": [("a", "b"), ("b", "x")]}),
     (b"DROP TABLE b; RENAME TABLE a TO b", {"renames": [("a", "b")]}),
     (b"CREATE INDEX i ON t (a)", {}),
+    (b"DROP INDEX i ON t", {}),
     (b"CREATE OR REPLACE UNIQUE INDEX i ON t (a)", {}),
     # Locks.
     (b"LOCK TABLES a READ, b WRITE", {"takes": [TABLE_LOCKS], "explains_change": False}),
@@ -660,11 +662,20 @@ EFFECTS = [
 ]
 
 
+#: What servers count, as it is written above.
+COUNTED = re.compile(rb"(?:^|; |FOR |IMMEDIATE ')SET (?!STATEMENT)|CREATE (?:OR REPLACE )?TEMPORARY")
+
+
 @pytest.mark.parametrize(("text", "expected"), EFFECTS)
 def test_effects(text: bytes, expected: dict[str, Any]) -> None:
     effects = classify(text).effects
     assert effects is not None
-    noted: dict[str, Any] = {"explains_change": True, "is_multiple": b";" in text} | expected
+    noted: dict[str, Any] = {
+        "explains_change": True,
+        "is_multiple": b";" in text,
+        "counted": len(COUNTED.findall(text)),
+        "calls": b"CALL" in text,
+    } | expected
     for name, value in noted.items():
         # Written above in the shortest way.
         if isinstance(value, set):
