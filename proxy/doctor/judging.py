@@ -64,6 +64,13 @@ def judge(setup: Setup) -> tuple[Finding, ...]:
     return tuple(judge_cause(setup) for judge_cause in _JUDGES)
 
 
+def given_up(setup: Setup) -> Iterator[str]:
+    """Say what of the server cannot be had behind a guard."""
+    if setup.server.caches_queries:
+        room = size(setup.server.number("query_cache_size"))
+        yield f"the query cache of {room}: MariaDB does not use it in sessions that report on their transactions"
+
+
 def _packets(setup: Setup) -> Finding:
     server, limit = setup.server, setup.server.limit
     seen = (

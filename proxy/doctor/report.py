@@ -1,6 +1,6 @@
 """The doctor's report, for people and for programs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from proxy.doctor.error_log import Drops
 from proxy.doctor.findings import Finding, Verdict
-from proxy.doctor.judging import Setup
+from proxy.doctor.judging import Setup, given_up
 from proxy.doctor.words import count, duration, size
 
 _STYLES = {Verdict.SAFE: "green", Verdict.AT_RISK: "bold red", Verdict.UNKNOWN: "yellow"}
@@ -33,7 +33,9 @@ def show(setup: Setup, findings: Sequence[Finding]) -> None:
     if setup.drops:
         console.print(_drops_table(setup.drops))
     # In one line each, however narrow the terminal: they are to be copied.
-    for line in (*_advice(findings), *_not_seen(setup)):
+    for line in (*_advice(findings), *_section("What is given up behind the guard", given_up(setup))):
+        console.print(line, soft_wrap=True)
+    for line in _section("What could not be seen", _notes(setup)):
         console.print(line, soft_wrap=True)
 
 
@@ -64,6 +66,7 @@ def as_data(setup: Setup, findings: Sequence[Finding]) -> dict[str, Any]:
         "drops": [
             {**asdict(drops), "cause": drops.cause.label, "clients": dict(drops.clients)} for drops in setup.drops
         ],
+        "given_up": list(given_up(setup)),
         "not_seen": list(_notes(setup)),
     }
 
@@ -118,12 +121,12 @@ def _advice(findings: Sequence[Finding]) -> Iterator[Text]:
             yield Text.assemble((f"  {advice.place:<14}", "bold"), advice.setting)
 
 
-def _not_seen(setup: Setup) -> Iterator[Text]:
-    notes = tuple(_notes(setup))
-    if notes:
-        yield Text("What could not be seen", "bold")
-    for note in notes:
-        yield Text(f"  {note}")
+def _section(heading: str, lines: Iterable[str]) -> Iterator[Text]:
+    """Write lines with a heading, if there are any."""
+    for index, line in enumerate(lines):
+        if not index:
+            yield Text(heading, "bold")
+        yield Text(f"  {line}")
 
 
 def _notes(setup: Setup) -> Iterator[str]:

@@ -30,6 +30,8 @@ _VARIABLES = (
     "log_warnings",
     "log_error_verbosity",
     "log_error",
+    "query_cache_type",
+    "query_cache_size",
 )
 _COUNTERS = (
     "Uptime",
@@ -139,6 +141,11 @@ class Server:
     def limit(self) -> int:
         """From how many bytes on a command ends the connection."""
         return max(self.number("max_allowed_packet"), self.number("net_buffer_length"))
+
+    @property
+    def caches_queries(self) -> bool:
+        """It is a MariaDB whose query cache is on, for all statements or for those that ask for it."""
+        return self.variables.get("query_cache_type", "OFF") != "OFF" and self.number("query_cache_size") > 0
 
     def number(self, variable: str) -> int:
         """Give the value of a variable; 0 where there is no such one."""

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from protocol.framing import build_packet
 from proxy import cli
 from tests.e2e import wire
-from tests.e2e.conftest import address
+from tests.e2e.conftest import StartGuard, address
 from tests.e2e.guarded import wait_until
 from tests.guard import Guard
 from tests.servers import Connection, MariaDB, Server, StartServer
@@ -227,3 +227,26 @@ def test_what_a_log_says_of_past_drops(own_server: StartServer) -> None:
         "What the server's log has"
         in doctor("--upstream", address(server), "--user", "root", "--error-log", server.error_log).stdout
     )
+
+
+def test_the_query_cache_is_given_up(start_guard: StartGuard) -> None:
+    with MariaDB(("--query-cache-type=ON", "--query-cache-size=1M")) as server:
+        server.execute("CREATE TABLE test.t AS SELECT 1 AS n")
+        guard = start_guard(address(server))
+        for connect, is_served in ((guard.connect, False), (server.connect, True)):
+            before = hits(server)
+            with closing(connect(database="test", autocommit=None)) as connection:
+                for _ in range(3):
+                    assert wire.query(connection, "SELECT n FROM t") == ((1,),)
+            assert (hits(server) > before) is is_served
+        data = report("--upstream", address(server), "--user", "root")
+        assert "query cache of 1 MiB" in data["given_up"][0]
+        assert (
+            "What is given up behind the guard\n  the query cache of 1 MiB"
+            in doctor("--upstream", address(server), "--user", "root").stdout
+        )
+
+
+def hits(server: Server) -> int:
+    ((_, value),) = server.execute("SHOW GLOBAL STATUS LIKE 'Qcache_hits'")
+    return int(value)

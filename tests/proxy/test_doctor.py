@@ -11,7 +11,7 @@ from config import Auth, AuthMode, Config, Guard, Keepalive, Reconnect, Spool, T
 from proxy.doctor import machine, words
 from proxy.doctor.error_log import Drops, ErrorLog
 from proxy.doctor.findings import Cause, Finding, Place, Verdict
-from proxy.doctor.judging import Setup, judge
+from proxy.doctor.judging import Setup, given_up, judge
 from proxy.doctor.machine import Machine
 from proxy.doctor.server import Path, Server, Sessions
 
@@ -257,3 +257,17 @@ def test_routers_on_the_way(
 )
 def test_words(write: Callable[[Any], str], number: float, text: str) -> None:
     assert write(number) == text
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, []),
+        ({"query_cache_type": "OFF", "query_cache_size": "1048576"}, []),
+        ({"query_cache_type": "ON", "query_cache_size": "0"}, []),
+        ({"query_cache_type": "ON", "query_cache_size": "1048576"}, ["the query cache of 1 MiB"]),
+        ({"query_cache_type": "DEMAND", "query_cache_size": "67108864"}, ["the query cache of 64 MiB"]),
+    ],
+)
+def test_what_is_given_up_behind_a_guard(variables: dict[str, str], said: list[str]) -> None:
+    assert [line.partition(":")[0] for line in given_up(setup(variables=variables))] == said
