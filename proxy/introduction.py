@@ -14,6 +14,7 @@ from protocol.holds import Hold, HoldKind
 from protocol.memory import SessionMemory
 from protocol.resultset import ResultSet, Row
 from protocol.session_track import REPORT_VARIABLES, is_mariadb, names_statements, watch_statement
+from protocol.settling import find_rows
 from proxy.known_answers import Answers
 
 _LIMIT_VARIABLES = ("max_allowed_packet", "net_buffer_length", "wait_timeout", "net_read_timeout", "net_write_timeout")
@@ -21,9 +22,6 @@ _LIMIT_VARIABLES = ("max_allowed_packet", "net_buffer_length", "wait_timeout", "
 _ISOLATION_VARIABLES = ("tx_isolation", "transaction_isolation")
 #: What the server runs in each new session of most accounts; nobody knows how much of it sets something.
 _FIRST_STATEMENTS = "init_connect"
-#: FOUND_ROWS() of a new session is 0; the other questions change it. On MariaDB a SELECT without rows would count in
-#: Empty_queries, on MySQL a DO makes it 1.
-_FORGET_FOUND_ROWS_STATEMENTS = ("SELECT 1 FROM DUAL WHERE FALSE", "DO (SELECT 1 FROM DUAL WHERE FALSE)")
 
 #: Without its reports, the guard does not know what the session is.
 _UNWATCHED = Hold(HoldKind.UNSETTLED, "whatever the server does not report")
@@ -35,6 +33,7 @@ class Questions:
 
     asked: tuple[str, ...]
     values: str
+    #: FOUND_ROWS() of a new session is 0; to ask for the values makes it 1.
     forget_found_rows: str
     watch: bytes
     #: The server has told the names of its variables.
@@ -45,7 +44,7 @@ def _questions_about(names: AbstractSet[str], version: bytes) -> Questions:
     """Ask for the limits, and for what there is of the others among ``names``."""
     asked = (*_LIMIT_VARIABLES, *(name for name in (*REPORT_VARIABLES, *_ISOLATION_VARIABLES) if name in names))
     values = "SELECT " + ", ".join([*(f"@@SESSION.{name}" for name in asked), f"@@GLOBAL.{_FIRST_STATEMENTS}"])
-    forget = _FORGET_FOUND_ROWS_STATEMENTS[is_mariadb(version)]
+    forget = find_rows(0, is_mariadb=is_mariadb(version))
     return Questions((*asked, _FIRST_STATEMENTS), values, forget, watch_statement(names, version), bool(names))
 
 

@@ -10,7 +10,8 @@ from protocol.errors import MalformedPacket
 from protocol.framing import build_packet
 from protocol.restoring import CannotRestore, Step, note_what_changed, restore_steps, take_answers
 from protocol.resultset import ResultSet
-from protocol.settling import SURVEY, Settling, take_survey
+from protocol.session_track import is_mariadb
+from protocol.settling import SURVEY, Settling, find_rows, take_survey
 from proxy.errors import SessionOver
 from proxy.upstream import Upstream
 
@@ -20,12 +21,7 @@ _BATCH = 16
 #: Sets it to what it is.
 _TELL_INSERT_ID = "SET SESSION last_insert_id = LAST_INSERT_ID()"
 
-#: Finds so many rows more than one. Of so many, the reply is still small.
-_FIND_ROWS = (
-    "SELECT 1 FROM JSON_TABLE(CONCAT('[0', REPEAT(',0', {more}), ']'), '$[*]' COLUMNS (a INT PATH '$')) AS found"
-    " LIMIT 18446744073709551615"  # whatever sql_select_limit is
-)
-_FIND_NO_ROWS = "SELECT 1 FROM DUAL WHERE FALSE"
+#: To find so many rows takes neither side long.
 _MOST_FOUND_ROWS = 10_000
 
 _UPTIME = re.compile(rb"Uptime: (\d+)")
@@ -45,7 +41,7 @@ async def settle(upstream: Upstream) -> None:
         found_rows = await _found_rows(upstream)
         if memory.is_change_unsettled or memory.is_count_lost:
             await settle_insert_id(upstream)  # whatever else the server has still to report comes with it
-            take_survey(memory, await upstream.ask(SURVEY))
+            take_survey(memory, *await upstream.ask((SURVEY,)))
         settling = Settling(memory)
         questions = settling.second_questions(await upstream.ask(settling.first_questions()))
         if questions:
@@ -94,7 +90,7 @@ async def _found_rows(upstream: Upstream) -> int:
 async def _restore_found_rows(upstream: Upstream, rows: int) -> None:
     """Make FOUND_ROWS() again what it was, unless that is very much: the guard's own questions have made it 1."""
     if rows != 1 and rows <= _MOST_FOUND_ROWS:
-        await upstream.ask((_FIND_ROWS.format(more=rows - 1) if rows else _FIND_NO_ROWS,))
+        await upstream.ask((find_rows(rows, is_mariadb=is_mariadb(upstream.greeting.version)),))
 
 
 async def restore(upstream: Upstream) -> float | None:

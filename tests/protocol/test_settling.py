@@ -298,30 +298,25 @@ def a_doubtful_memory() -> SessionMemory:
     return memory
 
 
+def survey(*values: bytes | None) -> ResultSet:
+    return ResultSet([TEXT], [(value,) for value in values])
+
+
 def test_a_survey_that_finds_nothing() -> None:
     memory = a_doubtful_memory()
-    take_survey(memory, [answer(b"0"), ResultSet([TEXT], [])])
+    take_survey(memory, survey(b"0"))
     assert memory.holds == []
 
 
 def test_a_survey_that_finds_variables() -> None:
     memory = a_doubtful_memory()
-    take_survey(memory, [answer(b"0"), ResultSet([TEXT], [(b"A",), (b"\xc3\xa4",)])])
+    take_survey(memory, survey(b"0", b"A", b"\xc3\xa4"))
     assert memory.unsettled_variables == {b"a", b"\xc3\xa4"}
 
 
-@pytest.mark.parametrize(
-    "answers",
-    [
-        [FAILED, FAILED],
-        [answer(b"0"), FAILED],
-        [FAILED, ResultSet([TEXT], [])],
-        [answer(None), ResultSet([TEXT], [])],
-        [answer(b"1.5"), ResultSet([TEXT], [])],
-    ],
-)
-def test_a_survey_that_is_not_answered(answers: list[ResultSet | ServerError]) -> None:
+@pytest.mark.parametrize("answer", [FAILED, survey(), survey(None), survey(b"1.5"), survey(b"a", b"0")])
+def test_a_survey_that_is_not_answered(answer: ResultSet | ServerError) -> None:
     memory = a_doubtful_memory()
-    take_survey(memory, answers)
+    take_survey(memory, answer)
     assert memory.holds == [Hold(HoldKind.UNEXPLAINED)]
     assert not memory.is_unsettled
