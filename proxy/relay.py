@@ -353,8 +353,10 @@ class TrioRelay:
         memory = self._upstream.memory
         if memory.has_news:
             # The cruise has looked ahead before it could know that there would be something to settle.
-            memory.has_news = False
-            self._looks_again_at = min(self._looks_again_at, self._upstream.next_settling())
+            settling = self._upstream.next_settling()
+            self._looks_again_at = min(self._looks_again_at, settling)
+            # Where there is something to look back at, it is settled after the next command at the earliest.
+            memory.has_news = settling == float("inf") and self._upstream.is_unsettled
             self._scope.deadline = min(self._scope.deadline, self._looks_again_at)
         if self._settled is not None:
             self._settled.set()

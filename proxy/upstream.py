@@ -306,11 +306,18 @@ class Upstream(Asking):
         """Whether ROW_COUNT() can be made what it is once something else has changed it."""
         return self.tracker.row_count in _RESTORABLE_ROW_COUNTS
 
+    @property
+    def is_unsettled(self) -> bool:
+        """The server has to be asked for something, to know what the session is."""
+        memory = self.memory
+        if memory.is_unsettled or memory.is_insert_id_unsettled:
+            return True
+        return memory.is_transaction_unsettled and self.in_transaction
+
     def next_settling(self) -> float:
         """Tell when the session is to be settled, in trio's time, unless the client does something before."""
         memory, tracker = self.memory, self.tracker
-        is_unsettled = memory.is_unsettled or memory.is_insert_id_unsettled
-        if not (is_unsettled or (memory.is_transaction_unsettled and self.in_transaction)):
+        if not self.is_unsettled:
             return float("inf")
         # Where there is something to look back at, it would be spoiled. A one-shot SET TRANSACTION would be used up.
         is_harmless = (
