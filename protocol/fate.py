@@ -126,6 +126,15 @@ def text_of(command: Expected, memory: SessionMemory, capabilities: int) -> byte
     return None
 
 
+def schema_of(command: Expected, memory: SessionMemory) -> bytes:
+    """Return the schema in which the tables of a command's SQL are that are named without one."""
+    if command.command in (CommandCode.STMT_EXECUTE, CommandCode.STMT_BULK_EXECUTE) and command.packet is not None:
+        prepared = memory.statements.get(int.from_bytes(command.packet[5:9], "little"))
+        if prepared is not None:
+            return prepared.schema
+    return memory.tracked.schema
+
+
 def kind_of(command: Expected, memory: SessionMemory, circumstances: Circumstances) -> Kind:
     """Judge a command's text; what has none that is known is of the kind of which nothing is known."""
     text = text_of(command, memory, circumstances.capabilities)

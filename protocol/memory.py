@@ -109,8 +109,8 @@ class SessionMemory:
         self.has_news = False
         #: Whether the transaction that the client believes to be in is lost.
         self.lost_transaction = False
-        #: Whether it is certain that there was such a one, and that it was rolled back.
-        self.is_loss_certain = True
+        #: Why it is not certain that it was rolled back, and all of it; empty if it is.
+        self.loss_doubt = ""
         #: What the client's next statement must not ask for, because a new link cannot know it.
         self.lost_leftovers = _NOTHING_LOST
         self._dialect_changes = 0
@@ -212,6 +212,15 @@ class SessionMemory:
             and isolation.upper() not in ("SERIALIZABLE", "")
         )
 
+    @property
+    def has_written_for_good(self) -> bool:
+        """The open transaction has written to tables of an engine without transactions, which keep what was written.
+
+        The server says so with the letter ``w``; ``W`` stands for writes that are rolled back. Source: the manual's
+        page "Server Tracking of Client Session State".
+        """
+        return "w" in self.tracked.transaction_state
+
     def settle_system_variables(self, values: Mapping[str, str]) -> None:
         """Take note of what the unsettled system variables are."""
         for name, value in values.items():
@@ -242,9 +251,12 @@ class SessionMemory:
         """Take note of a statement that may have changed LAST_INSERT_ID() without an OK packet that says so."""
         self.is_insert_id_unsettled = self.has_news = True
 
-    def lose_transaction(self, *, is_certain: bool) -> None:
-        """Take note that a transaction is lost with its link; it stays lost until the client has been told."""
-        self.is_loss_certain = is_certain and (self.is_loss_certain or not self.lost_transaction)
+    def lose_transaction(self, doubt: str) -> None:
+        """Record that a transaction is lost with its link; it stays lost until the client has been told.
+
+        ``doubt`` is why it is not certain that all of it was rolled back; empty if it is.
+        """
+        self.loss_doubt = doubt or (self.loss_doubt if self.lost_transaction else "")
         self.lost_transaction = True
 
     def doubt_transaction(self) -> None:

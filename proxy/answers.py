@@ -103,13 +103,22 @@ def parting(server: str, reason: str, fate: str) -> Err:
     )
 
 
-def rolled_back(server: str) -> Err:
-    """Tell a client that its transaction, or the statement that it was about to begin one with, has left no trace."""
+def rolled_back(server: str, *, is_fenced: bool) -> Err:
+    """Tell a client that its transaction, or the statement that it was about to begin one with, has left no trace.
+
+    ``is_fenced``: the thread that had it is surely gone.
+    """
+    gone = (
+        "all of it was rolled back, nothing of it is left"
+        if is_fenced
+        else "all of it is rolled back once the server has noticed, which may take a while. The old session could not "
+        "be ended, and keeps its locks until then"
+    )
     return Err(
         ErrorCode.LOCK_DEADLOCK,
         _START_AGAIN,
-        f"stillhere: the link to {server} ended, and with it the open transaction or statement: all of it was rolled "
-        "back, nothing of it is left. The session goes on. Start the transaction again",
+        f"stillhere: the link to {server} ended, and with it the open transaction or statement: {gone}. "
+        "The session goes on. Start the transaction again",
     )
 
 
@@ -123,26 +132,33 @@ def result_cut_off(server: str) -> Err:
     )
 
 
-def transaction_unknown(server: str) -> Err:
-    """Tell a client that its transaction is over, and that nobody knows how. Its statement has left no trace."""
+def transaction_unknown(server: str, doubt: str) -> Err:
+    """Tell a client that its transaction is over, and that nobody knows how; ``doubt`` is why.
+
+    Its statement has left no trace.
+    """
     return Err(
         ErrorCode.ERROR_DURING_COMMIT,
         _GENERAL,
-        f"stillhere: the link to {server} ended, and with it the open transaction, if there was one: a statement in it "
-        "had failed, and may have ended it. Nothing is left of this statement. The session goes on, in no transaction. "
-        "Look at the data before you repeat anything",
+        f"stillhere: the link to {server} ended, and with it the open transaction, if there was one: {doubt}. "
+        "Nothing is left of this statement. The session goes on, in no transaction. Look at the data before you repeat "
+        "anything",
     )
 
 
-def outcome_unknown(server: str, *, in_transaction: bool = False) -> Err:
-    """Tell a client that nobody knows whether its statement has been carried out."""
+def outcome_unknown(server: str, *, in_transaction: bool = False, is_fenced: bool = True) -> Err:
+    """Tell a client that nobody knows whether its statement has been carried out.
+
+    ``is_fenced``: the thread that had it is surely gone, so that it will not be carried out any more.
+    """
     over = "The transaction that was open is over, rolled back unless this statement has committed it. "
+    late = "The old session could not be ended: it may still carry the statement out, later than this. "
     return Err(
         ErrorCode.ERROR_DURING_COMMIT,
         _GENERAL,
         f"stillhere: the outcome of this statement is unknown: the link to {server} ended before its answer came, so "
-        f"it may or may not have been carried out. It was not sent again. {over if in_transaction else ''}The session "
-        "goes on. Look at the data before you repeat it",
+        f"it may or may not have been carried out. It was not sent again. {over if in_transaction else ''}"
+        f"{'' if is_fenced else late}The session goes on. Look at the data before you repeat it",
     )
 
 

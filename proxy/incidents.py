@@ -108,6 +108,8 @@ class Incident:
     """One lost link: the evidence, and what became of the session."""
 
     evidence: Evidence
+    #: When the link was opened, in trio's time.
+    opened_at: float = 0.0
     #: Why attempts to come back failed; empty if none did.
     met: str = ""
     #: Whether the server has been started since the link was opened; None where that was not found out.

@@ -22,6 +22,8 @@ _LIMIT_VARIABLES = ("max_allowed_packet", "net_buffer_length", "wait_timeout", "
 _ISOLATION_VARIABLES = ("tx_isolation", "transaction_isolation")
 #: What the server runs in each new session of most accounts; nobody knows how much of it sets something.
 _FIRST_STATEMENTS = "init_connect"
+#: What tells one server from another. MySQL also has ``server_uuid``.
+_SERVER_VARIABLES = ("hostname", "port", "server_id")
 
 #: Without its reports, the guard does not know what the session is.
 _UNWATCHED = Hold(HoldKind.UNSETTLED, "whatever the server does not report")
@@ -29,9 +31,13 @@ _UNWATCHED = Hold(HoldKind.UNSETTLED, "whatever the server does not report")
 
 @dataclass(frozen=True)
 class Questions:
-    """What the servers of one version can be asked: variables, the statement for their values, and the one to watch."""
+    """What the servers of one version can be asked: variables, the statement for their values, and the one to watch.
+
+    The last ``server_count`` of the variables tell one server from another.
+    """
 
     asked: tuple[str, ...]
+    server_count: int
     values: str
     #: FOUND_ROWS() of a new session is 0; to ask for the values makes it 1.
     forget_found_rows: str
@@ -43,9 +49,17 @@ class Questions:
 def _questions_about(names: AbstractSet[str], version: bytes) -> Questions:
     """Ask for the limits, and for what there is of the others among ``names``."""
     asked = (*_LIMIT_VARIABLES, *(name for name in (*REPORT_VARIABLES, *_ISOLATION_VARIABLES) if name in names))
-    values = "SELECT " + ", ".join([*(f"@@SESSION.{name}" for name in asked), f"@@GLOBAL.{_FIRST_STATEMENTS}"])
-    forget = find_rows(0, is_mariadb=is_mariadb(version))
-    return Questions((*asked, _FIRST_STATEMENTS), values, forget, watch_statement(names, version), bool(names))
+    server = (*_SERVER_VARIABLES, *(("server_uuid",) if names and not is_mariadb(version) else ()))
+    of_all = (_FIRST_STATEMENTS, *server)
+    values = [*(f"@@SESSION.{name}" for name in asked), *(f"@@GLOBAL.{name}" for name in of_all)]
+    return Questions(
+        (*asked, *of_all),
+        len(server),
+        "SELECT " + ", ".join(values),
+        find_rows(0, is_mariadb=is_mariadb(version)),
+        watch_statement(names, version),
+        bool(names),
+    )
 
 
 _NO_NAMES_KNOWN = _questions_about(frozenset(), b"")
@@ -82,6 +96,8 @@ class Introduction:
         self._version = version
         self._questions_by_version = questions
         self._log = log
+        #: What tells the server from others, once it has been asked; empty where it does not say.
+        self.server: tuple[bytes | None, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Introduction to {self._version.decode(errors='replace')}>"
@@ -102,7 +118,9 @@ class Introduction:
         questions = await self._questions()
         tracked.own_watch = questions.watch
         answer, _, watched = await self._ask((questions.values, questions.forget_found_rows, questions.watch))
-        settings = _read_settings(questions.asked, _first_row(answer))
+        row = _first_row(answer)
+        self.server = row[len(questions.asked) - questions.server_count :]
+        settings = _read_settings(questions.asked, row)
         tracked.variables = changed
         tracked.begin_link(settings.reports)
         self._memory.isolation = settings.isolation

@@ -25,6 +25,9 @@ from proxy.spool import Spool
 #: The most that is received at once, and so kept in memory for each direction of a session.
 RECEIVE_BYTES = 64 * 1024
 
+#: The most that is in the inbox of a peer that sends much at once, and does not wait for answers.
+MOST_AT_ONCE_BYTES = 1 << 20
+
 #: How long, and for how many bytes, a peer that is still sending may keep a link that has been hung up.
 _LINGER_SECONDS = 2
 _LINGER_BYTES = 64 * 1024 * 1024
@@ -73,6 +76,8 @@ class Link:
         self._failure: Exception | None = None
         #: Received and not yet taken.
         self.inbox = b""
+        #: How many bytes have been received, not counting those that somebody has received to whom it was lent.
+        self.received = 0
         #: When something was last received, in trio's time.
         self.heard_at = trio.current_time()
         #: Bytes that the peer had not acknowledged when it closed its side; None where the system cannot tell.
@@ -169,9 +174,22 @@ class Link:
         if not data:
             self.unacknowledged = self._count_unacknowledged()
             return False
-        self.inbox = self.inbox + data if self.inbox else data
-        self.heard_at = trio.current_time()
+        self._keep(data)
         return True
+
+    def _keep(self, data: bytes) -> None:
+        self.inbox = self.inbox + data if self.inbox else data
+        self.received += len(data)
+        self.heard_at = trio.current_time()
+
+    def receive_what_is_there(self) -> None:
+        """Add what has arrived already to the inbox, until that has :data:`MOST_AT_ONCE_BYTES`.
+
+        How the link ends is left for :meth:`receive` to see.
+        """
+        with suppress(OSError):
+            while len(self.inbox) < MOST_AT_ONCE_BYTES and (data := self._working_socket().recv(RECEIVE_BYTES)):
+                self._keep(data)
 
     async def must_receive(self, at_most: int = RECEIVE_BYTES, *, is_there: bool = False) -> None:
         """Add what arrives to the inbox, as :meth:`receive`. Raises LinkLost where nothing will arrive any more."""

@@ -1,12 +1,16 @@
 """What to do when a link to the server is lost: reconnect, restore, send again, or tell the truth.
 
-``Recovery.recover`` reads top to bottom. It looks at what is left of the link, answers the commands of which nothing
-good can be made, gets a new link, gives it what the session had, and hands back to the relay those commands that can be
-sent as if nothing had happened. What may be done about a command is decided in :mod:`protocol.fate`.
+``Recovery.recover`` reads top to bottom. It looks at what is left of the link, has the server end the thread that may
+still be at work, gets a new link and gives it what the session had, answers the commands of which nothing good can be
+made, and hands back to the relay those commands that can be sent as if nothing had happened. What may be done about a
+command is decided in :mod:`protocol.fate`.
+
+Of a command that may have been carried out, the client is told by an error upon which nobody repeats it (1180), on a
+link that is kept. Only a command that was surely not sent is told that the session cannot go on.
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 from structlog.stdlib import BoundLogger
@@ -15,38 +19,35 @@ from config import Reconnect, Snapshots
 from protocol.constants import HEADER_LENGTH, CommandCode
 from protocol.fate import Fate
 from protocol.framing import build_packet
+from protocol.holds import HoldKind
 from protocol.packets import Err
-from protocol.reply import Expected, Stage
+from protocol.reply import Expected, ReplyTracker, Stage
 from proxy import answers, parting
 from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
+from proxy.fencing import end_thread, uptime, was_restarted
 from proxy.incidents import Evidence, Incident, Outcome, Report
 from proxy.link import RECEIVE_BYTES, Link
 from proxy.local_file import discard_file
+from proxy.lost_transaction import LostTransaction
 from proxy.rereading import judge_cut_off, read_again
 from proxy.session_state import restore
 from proxy.shared import Shared
 from proxy.upstream import Upstream
 from proxy.wreck import Wreck
 
-#: What is to be said of a command in a parting error.
-_FATES = {
-    Fate.AGAIN: "This command was not sent.",
-    Fate.RERUN: "This command was a read that has not been run again.",
-    Fate.CHECK: "The outcome of this command is unknown: it may or may not have been carried out.",
-    Fate.ROLLED_BACK: "Nothing is left of this command.",
-    Fate.UNKNOWN: "The outcome of this command is unknown: it may or may not have been carried out.",
-}
-#: What is to be said of the transaction, by whether it is certain that there was one.
-_TRANSACTION_FATES = {True: " The open transaction was rolled back.", False: " If a transaction was open, it is over."}
-_NOT_SENT = _FATES[Fate.AGAIN]
+#: What is said of the command that gets a parting error.
+_NOT_SENT = "This command was not sent."
 
 
 class Recovery:
     """Brings one session back, each time that it loses its link."""
 
-    def __init__(self, client: Link, upstream: Upstream, shared: Shared, log: BoundLogger) -> None:
+    def __init__(
+        self, client: Link, upstream: Upstream, lost_transaction: LostTransaction, shared: Shared, log: BoundLogger
+    ) -> None:
         self._client = client
         self._upstream = upstream
+        self._lost_transaction = lost_transaction
         self._shared = shared
         self._reconnector = shared.reconnector
         self._tally = shared.tally
@@ -84,7 +85,7 @@ class Recovery:
             # So ends a binary log that was asked for up to its end: the server hangs up behind it.
             raise SessionOver("the server has ended the stream")
         started = trio.current_time()
-        incident = Incident(self._evidence(lost))
+        incident = Incident(self._evidence(lost), self._upstream.opened_at)
         is_over = True
         try:
             wreck = Wreck(self._upstream, lost)
@@ -127,64 +128,110 @@ class Recovery:
         if tracker.stage is Stage.LOCAL_INFILE:
             tracker.sequence_id = await discard_file(client, tracker.sequence_id)
         is_renewable = memory.has_only_read and self._settings.snapshots is Snapshots.RENEW
-        is_rolled_back = wreck.in_transaction and not is_renewable
+        wreck.is_rolled_back = wreck.in_transaction and not is_renewable
         if wreck.in_transaction:
-            incident.add("transaction rolled back" if is_rolled_back else "snapshot renewed")
-            incident.has_told |= is_rolled_back
-        fates = wreck.judge(is_rolled_back=is_rolled_back)
+            incident.add("transaction rolled back" if wreck.is_rolled_back else "snapshot renewed")
+            incident.has_told |= wreck.is_rolled_back
+        fates = wreck.judge()
+        is_waiting = bool(fates) or owed is not None
+        over = ""
+        if wreck.in_transaction or any(fate is not Fate.AGAIN for fate in fates):
+            over = await self._fence(wreck, fates, incident, is_waiting=is_waiting)
         if memory.holds:
-            held = f"a new link cannot have {', '.join(map(str, memory.holds))}"
-            words = _FATES[fates[0]] if fates else _NOT_SENT
-            over = _TRANSACTION_FATES[wreck.is_certain] if is_rolled_back else ""
-            await self._part(incident, held, tracker.sequence_id if fates else owed, words + over)
-        if is_rolled_back:
-            memory.lose_transaction(is_certain=wreck.is_certain)
-        again: list[bytes] = []
-        for command, fate in zip(wreck.commands, fates, strict=True):
-            if fate is Fate.AGAIN:
-                again.append(command.packet or b"")
-                continue
-            if fate in (Fate.RERUN, Fate.CHECK):
-                await self._repeat(command, fate, wreck, tracker.sequence_id, incident)
-            else:
-                await self._tell(self._verdict(fate, wreck, is_rolled_back), tracker.sequence_id, incident)
-                memory.lost_transaction = False
-            tracker.answer_instead()
-        # To the relay, it is as if they had not been sent yet.
-        client.inbox = b"".join(again) + client.inbox
-        tracker.abandon()
-        if not upstream.has_link:
-            await self._relink(incident, owed, _NOT_SENT, is_waiting=bool(again) or owed is not None)
+            over = f"a new link cannot have {', '.join(map(str, memory.holds))}"
+        over = over or await self._relink(incident, is_waiting=is_waiting)
+        if wreck.is_rolled_back:
+            self._lost_transaction.begin(wreck.doubt, is_fenced=wreck.is_fenced)
+        over = await self._answer(wreck, fates, tracker, incident, over)
+        if over:
+            await self._part(incident, over, owed)
         memory.lost_leftovers |= wreck.leftovers
         upstream.reader.examines = True
 
-    def _verdict(self, fate: Fate, wreck: Wreck, in_transaction: bool) -> Err:  # noqa: FBT001 - handed on
+    async def _answer(
+        self, wreck: Wreck, fates: Sequence[Fate], tracker: ReplyTracker, incident: Incident, over: str
+    ) -> str:
+        """Answer the commands that cannot be sent again, which are the first ones, and have the relay send the others.
+
+        ``over`` is why there is no link, empty if there is one; so is what is returned. ``tracker`` is the old link's.
+        """
+        told = [fate for fate in fates if fate is not Fate.AGAIN]
+        if told:  # before it is: what the client sends upon it is another matter
+            self._lost_transaction.note_answered(is_open=wreck.leaves_open(len(told)))
+        for command, fate in zip(wreck.commands, told, strict=False):
+            if fate in (Fate.RERUN, Fate.CHECK) and not over:
+                over = await self._repeat(command, fate, wreck, tracker.sequence_id, incident)
+            else:
+                await self._tell(self._verdict(fate, wreck), tracker.sequence_id, incident)
+            tracker.answer_instead()
+        # To the relay, it is as if the others had not been sent yet.
+        again = (command.packet or b"" for command in wreck.commands[len(told) :])
+        self._client.inbox = b"".join(again) + self._client.inbox
+        tracker.abandon()
+        return over
+
+    async def _fence(self, wreck: Wreck, fates: list[Fate], incident: Incident, *, is_waiting: bool) -> str:
+        """Have the server end the old thread, on a link that is given back; see :mod:`proxy.fencing`.
+
+        ``fates`` become unknown where the server does not say that a statement has left nothing behind. Returns why no
+        link could be had, empty if there was one.
+        """
+        upstream = self._upstream
+        while True:
+            wreck.is_fenced = False
+            over = await self._relink(incident, is_waiting=is_waiting, restores=False)
+            if over:
+                wreck.doubt_remains(fates)
+                return over
+            try:
+                wreck.is_fenced = await end_thread(upstream, wreck.thread)
+                await wreck.look_for_remains(upstream, fates)
+            except LinkLost as lost:
+                self._log.debug("fencing failed", reason=str(lost))
+            else:
+                return ""
+            finally:
+                upstream.give_back_link()
+
+    def _verdict(self, fate: Fate, wreck: Wreck) -> Err:
         if fate is not Fate.ROLLED_BACK:
-            return answers.outcome_unknown(self._server, in_transaction=in_transaction)
-        if in_transaction and not wreck.is_certain:
-            return answers.transaction_unknown(self._server)
-        return answers.rolled_back(self._server)
+            in_transaction = wreck.is_rolled_back
+            return answers.outcome_unknown(self._server, in_transaction=in_transaction, is_fenced=wreck.is_fenced)
+        if wreck.is_rolled_back and wreck.doubt:
+            return answers.transaction_unknown(self._server, wreck.doubt)
+        return answers.rolled_back(self._server, is_fenced=wreck.is_fenced)
 
     async def _tell(self, answer: Err, sequence_id: int, incident: Incident) -> None:
         incident.add(f"error {answer.code}")
         incident.has_told = True
         await self._client.send(build_packet(answer.build(), sequence_id))
 
-    async def _part(self, incident: Incident, why: str, awaited: int | None, fate: str) -> None:
+    async def _part(self, incident: Incident, why: str, owed: int | None) -> None:
         """Tell the client that its session is over, at the place where it listens; then raise SessionOver."""
         incident.add(f"closed: {why}")
         reason = f"{incident.evidence.reason}; {why}"
-        await parting.part(self._client, answers.parting(self._server, reason, fate), awaited)
+        words = f"{_NOT_SENT}{self._transaction_fate()}"
+        await parting.part(self._client, answers.parting(self._server, reason, words), owed)
         raise SessionOver(f"the server's link: {reason}")
 
-    async def _relink(self, incident: Incident, awaited: int | None, fate: str, *, is_waiting: bool) -> None:
-        """Get a new link and give it what the session had.
+    def _transaction_fate(self) -> str:
+        """Say what became of the transaction that the client believes to be in, if there is one."""
+        memory = self._upstream.memory
+        if any(hold.kind is HoldKind.XA for hold in memory.holds):
+            return " An XA transaction that was prepared waits in XA RECOVER; any other was rolled back."
+        if not memory.lost_transaction:
+            return ""
+        if memory.loss_doubt:
+            return f" If a transaction was open, it is over: {memory.loss_doubt}."
+        return " The open transaction was rolled back."
 
-        The wait budget runs while the client waits for something: from now on, or from its next command on. ``awaited``
-        and ``fate`` are for the parting error, if it comes to that.
+    async def _relink(self, incident: Incident, *, is_waiting: bool, restores: bool = True) -> str:
+        """Get a new link and give it what the session had; return why that cannot be, empty if it is done.
+
+        The wait budget runs while the client waits for something: from now on, or from its next command on.
         """
         ended: LinkLost | None = None
-        over: SessionOver | None = None
+        over = ""
         started = trio.current_time()
         is_wanted = trio.Event()
         # A session that its client wants to be short-lived would be opened again and again for nobody.
@@ -196,10 +243,11 @@ class Recovery:
                 nonlocal over
                 await is_wanted.wait()
                 try:
-                    attempt = self._attempt(incident)
-                    incident.met = await self._reconnector.reconnect(attempt, is_waited_for=is_waiting)
+                    attempt = self._attempt(incident, restores=restores)
+                    met = await self._reconnector.reconnect(attempt, is_waited_for=is_waiting)
+                    incident.met = incident.met or met
                 except SessionOver as error:
-                    over = error
+                    over = str(error)
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(reconnect)
@@ -208,7 +256,7 @@ class Recovery:
                     await self._next_command()
                     is_wanted.set()
                 await self._outwait()
-                over = SessionOver(f"no new link could be had within {self._settings.wait:g} s")
+                over = f"no new link could be had within {self._settings.wait:g} s"
                 incident.met = self._reconnector.trouble_since(started)
             except LinkLost as lost:
                 ended = lost
@@ -217,8 +265,7 @@ class Recovery:
             incident.add("the client left first")
             incident.client_left = True
             raise ended
-        if over is not None:
-            await self._part(incident, str(over), awaited, fate)
+        return over
 
     async def _next_command(self) -> None:
         """Wait for the client's next command. Raises LinkLost where none will come, or is to be answered."""
@@ -240,30 +287,31 @@ class Recovery:
                 await self._client.must_receive()
             await trio.sleep_forever()
 
-    def _attempt(self, incident: Incident) -> Callable[[], Awaitable[None]]:
+    def _attempt(self, incident: Incident, *, restores: bool) -> Callable[[], Awaitable[None]]:
         upstream = self._upstream
-        opened_at = upstream.opened_at
 
         async def attempt() -> None:
             try:
                 await upstream.reconnect()
-                uptime = await restore(upstream)
+                age = trio.current_time() - incident.opened_at
+                incident.was_restarted = was_restarted(await uptime(upstream), age)
+                if restores:
+                    await restore(upstream)
                 upstream.has_link = True
             except LinkLost as lost:
                 raise UpstreamUnavailable(f"{lost} while the session was restored") from lost
             finally:
                 if not upstream.has_link:
                     upstream.drop_link()
-            age = trio.current_time() - opened_at
-            incident.was_restarted = _was_restarted(uptime, age)
 
         return attempt
 
-    async def _repeat(self, command: Expected, fate: Fate, wreck: Wreck, sequence_id: int, incident: Incident) -> None:
-        """Answer a read, once: if the link is lost again meanwhile, the statement may be what it cannot bear."""
+    async def _repeat(self, command: Expected, fate: Fate, wreck: Wreck, sequence_id: int, incident: Incident) -> str:
+        """Answer a read, once: if the link is lost again meanwhile, the statement may be what it cannot bear.
+
+        Returns why there is no link any more, empty if there is one.
+        """
         client, upstream = self._client, self._upstream
-        if not upstream.has_link:
-            await self._relink(incident, sequence_id, _FATES[fate], is_waiting=True)
         try:
             if fate is Fate.CHECK:
                 answer: Err | None = await judge_cut_off(upstream, command)
@@ -285,13 +333,4 @@ class Recovery:
             incident.add("read run again")
         else:
             await self._tell(answer, sequence_id, incident)
-
-
-def _was_restarted(uptime: float | None, age: float) -> bool | None:
-    """Tell whether a server has been started since a link of this age was opened; None where that is not sure.
-
-    Servers count their uptime in whole seconds.
-    """
-    if uptime is None or age - 1 < uptime < age:
-        return None
-    return uptime < age
+        return "" if upstream.has_link else await self._relink(incident, is_waiting=True)

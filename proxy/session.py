@@ -27,6 +27,7 @@ from proxy.history import LargeCommand
 from proxy.holding import Holding
 from proxy.link import Link
 from proxy.local_file import hand_on_local_file
+from proxy.lost_transaction import LostTransaction
 from proxy.meanwhile import meanwhile
 from proxy.oversize import ArrivingPacket
 from proxy.recovery import Recovery
@@ -68,7 +69,8 @@ class Session:
         self._upstream = Upstream(shared, self._log)
         self._upstream.session_id = session_id
         self._admission = Admission(client, tls, self._upstream, shared, self._log)
-        self._recovery = Recovery(client, self._upstream, shared, self._log)
+        self._lost_transaction = LostTransaction(client, self._upstream)
+        self._recovery = Recovery(client, self._upstream, self._lost_transaction, shared, self._log)
         self._relay: Relay | None = None
         self._draining = False
         self._began_at = trio.current_time()
@@ -216,10 +218,12 @@ class Session:
             and command in _STATEMENTS
             and await self._has_lost(await oversize.asked_for(holding))
         )
-        if memory.lost_transaction and command in _STATEMENTS:
-            memory.lost_transaction = False
-            await self._answer(self._transaction_lost(), packet.sequence_id)
-            return
+        if command in _STATEMENTS and self._lost_transaction.concerns_next_command(taken_bytes=packet.size):
+            answer = self._lost_transaction.refusal(Kind.OTHER)
+            self._lost_transaction.note_answered(is_open=True)
+            if answer is not None:
+                await self._answer(answer, packet.sequence_id)
+                return
         if asks_for_lost:
             await self._answer(answers.cannot_look_back(str(upstream.address)), packet.sequence_id)
             return
@@ -293,31 +297,25 @@ class Session:
         text = text_of(arrived, memory, upstream.capabilities) or b""
         answer = None
         # This first: the link can be lost meanwhile, and with it the transaction.
-        asks_for_lost = decision.command in _STATEMENTS and await self._has_lost(asked_for(text))
-        if memory.lost_transaction and decision.command in _STATEMENTS:
-            # A ROLLBACK asks for what has happened already.
+        is_statement = decision.command in _STATEMENTS
+        asks_for_lost = is_statement and await self._has_lost(asked_for(text))
+        if self._lost_transaction.concerns_next_command() and is_statement:
             escapes = not upstream.tracker.status & Status.NO_BACKSLASH_ESCAPES
-            if classify(text, backslash_escapes=escapes).kind is not Kind.ROLLBACK:
-                answer = self._transaction_lost()
+            kind = classify(text, backslash_escapes=escapes).kind
+            answer = self._lost_transaction.refusal(kind)
+            self._lost_transaction.note_answered(is_open=answer is not None and kind is not Kind.COMMIT)
         elif asks_for_lost:
             answer = answers.cannot_look_back(server)
-        if decision.command in _STATEMENTS:
-            memory.lost_transaction = False
+        if is_statement:
             if answer is None:
                 # It leaves another number of rows behind. Whether it leaves something else behind, its reply tells.
                 memory.lost_leftovers &= ~Leftover.ROW_COUNT
-            upstream.reader.examines = bool(memory.lost_leftovers)
+            upstream.reader.examines = bool(memory.lost_leftovers) or memory.lost_transaction
         if answer is None:
             upstream.reader.has_examined = True
         else:
             discarded = await oversize.discard(self._client)
             await self._answer(answer, discarded.sequence_id)
-
-    def _transaction_lost(self) -> Err:
-        """Give the answer to a statement that was to be in a transaction that is lost."""
-        upstream = self._upstream
-        answer = answers.rolled_back if upstream.memory.is_loss_certain else answers.transaction_unknown
-        return answer(str(upstream.address))
 
     async def _has_lost(self, asked: Leftover) -> bool:
         """Tell whether something that a statement asks for went with an earlier link."""

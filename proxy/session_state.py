@@ -3,8 +3,6 @@
 What to ask and what to say is decided in :mod:`protocol.settling` and :mod:`protocol.restoring`; here it is done.
 """
 
-import re
-
 from protocol.constants import ERR_BYTE, HEADER_LENGTH, CommandCode, Status
 from protocol.errors import MalformedPacket
 from protocol.framing import build_packet
@@ -23,8 +21,6 @@ _TELL_INSERT_ID = "SET SESSION last_insert_id = LAST_INSERT_ID()"
 
 #: To find so many rows takes neither side long.
 _MOST_FOUND_ROWS = 10_000
-
-_UPTIME = re.compile(rb"Uptime: (\d+)")
 
 
 async def settle(upstream: Upstream) -> None:
@@ -93,8 +89,8 @@ async def _restore_found_rows(upstream: Upstream, rows: int) -> None:
         await upstream.ask((find_rows(rows, is_mariadb=is_mariadb(upstream.greeting.version)),))
 
 
-async def restore(upstream: Upstream) -> float | None:
-    """Give a new link what the session had; return the server's uptime in seconds, if it tells.
+async def restore(upstream: Upstream) -> None:
+    """Give a new link what the session had.
 
     Raises:
         SessionOver: something cannot be restored; the text says what.
@@ -120,10 +116,7 @@ async def restore(upstream: Upstream) -> float | None:
     if bool(upstream.tracker.status & Status.AUTOCOMMIT) != upstream.lost_autocommit:
         # Where a procedure has set it, MariaDB does not report it, but the flag shows it.
         await upstream.ask([f"SET SESSION autocommit = {int(upstream.lost_autocommit)}"])
-    statistics = await upstream.exchange((CommandCode.STATISTICS, build_packet(bytes((CommandCode.STATISTICS,)), 0)))
     await _restore_row_count(upstream, row_count)
-    uptime = _UPTIME.search(statistics)
-    return float(uptime[1]) if uptime else None
 
 
 def _batches(steps: list[Step]) -> list[tuple[Step, ...]]:

@@ -61,6 +61,8 @@ class Upstream(Asking):
         #: Whether autocommit was on there.
         self.lost_autocommit = True
         self.has_link = False
+        #: What tells the server that the link leads to from others; empty where it does not say.
+        self.server: tuple[bytes | None, ...] = ()
         self.log = log
         #: The id by which the client knows the session's thread.
         self.known_thread = 0
@@ -333,12 +335,21 @@ class Upstream(Asking):
         In the middle of a packet the goodbye is left out: its bytes would pass for those that are missing there, and a
         statement that its client has never finished would be carried out.
         """
+        self._say_goodbye()
+        self.close()
+
+    def give_back_link(self) -> None:
+        """Close a link that the session does not need any more; it is to get another one."""
+        self._say_goodbye()
+        self.has_link = False
+        self.drop_link()
+
+    def _say_goodbye(self) -> None:
         if self.has_link and self.at_rest:
             try:
                 self.link.send_last(GOODBYE)
             except LinkLost as lost:
                 self.log.debug("upstream was gone at quit", reason=str(lost))
-        self.close()
 
     def close(self) -> None:
         """Close the link, if there is one."""
@@ -392,6 +403,7 @@ class Upstream(Asking):
             limits = self.limits = await introduction.introduce()
         except MalformedPacket as error:
             raise self.broken(error) from error
+        self.server = introduction.server
         self.tracker.status = ok.status
         self.tracker.row_count, self.tracker.left_warnings, self.tracker.may_have_warnings = 0, False, False
         own_limit = self._config.guard.max_allowed_packet

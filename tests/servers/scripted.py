@@ -35,6 +35,10 @@ VARIABLES = {
     b"session_track_state_change": b"0",
     b"session_track_transaction_info": b"OFF",
     b"transaction_isolation": b"REPEATABLE-READ",
+    b"hostname": b"scripted",
+    b"port": b"3306",
+    b"server_id": b"1",
+    b"server_uuid": b"00000000-0000-0000-0000-000000000001",
 }
 
 
@@ -48,7 +52,7 @@ def answer_own_question(command: bytes) -> bytes | None:
     if statement.startswith(b"SELECT variable_name"):
         return packets(b"\x01", COLUMN, EOF, *map(_value, VARIABLES), EOF)
     if statement.startswith(b"SELECT @@SESSION.max_allowed_packet"):
-        row = [VARIABLES[name] for name in re.findall(rb"@@SESSION\.(\w+)", statement)]
+        row = [VARIABLES[name] for name in re.findall(rb"@@(?:SESSION|GLOBAL)\.(\w+)", statement)]
         return packets(bytes((len(row),)), *[COLUMN] * len(row), EOF, b"".join(map(_value, row)), EOF)
     return None
 
