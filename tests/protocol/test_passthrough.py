@@ -58,6 +58,6 @@ def test_a_client_without_plugins_is_not_asked_for_another_one() -> None:
         old.check_question(AuthSwitch(auth.NATIVE, SCRAMBLE).build())
 
 
-def test_a_switch_to_nothing_is_malformed() -> None:
+def test_a_switch_that_does_not_end_is_malformed() -> None:
     with pytest.raises(MalformedPacket):
-        login(client=False, server=False).check_question(b"\xfe")
+        login(client=False, server=False).check_question(b"\xfedialog")
