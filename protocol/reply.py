@@ -71,7 +71,7 @@ _STATEMENTS = frozenset({CommandCode.QUERY, CommandCode.STMT_EXECUTE, CommandCod
 _MAY_INSERT = re.compile(rb"\x03(\x00\x01)?\s*(insert|replace|load)\b|[^\x03]", re.IGNORECASE)
 
 #: ROW_COUNT() behind a result set.
-_NO_ROW_COUNT = -1
+NO_ROW_COUNT = -1
 
 #: Reads a frame's length and sequence id as one integer, and the first byte of its payload.
 _HEADER_AND_FIRST = Struct("<IB").unpack_from
@@ -478,12 +478,12 @@ class ReplyTracker:
                 self._memory.note_result_change(self.expected[0].note)
             self.left_warnings = bool(payload[1] or payload[2])
             self._note_leftovers(has_warnings=self.left_warnings, has_rows=True)
-            self._end_result(status, _NO_ROW_COUNT)
+            self._end_result(status, NO_ROW_COUNT)
             return self._shown_eof(payload)
         self._note_leftovers(has_warnings=False, has_rows=True)
         self.has_cursor = self._opens_cursor(ok_summary(payload)[2])
         shown = self._read_ok(payload)
-        self.row_count = _NO_ROW_COUNT
+        self.row_count = NO_ROW_COUNT
         return shown
 
     def _read_prepare(self, payload: bytes) -> bytes:

@@ -20,6 +20,7 @@ from protocol.constants import HEADER_LENGTH, CommandCode
 from protocol.fate import Fate
 from protocol.framing import build_packet
 from protocol.holds import HoldKind
+from protocol.looking_back import Leftover
 from protocol.packets import Err
 from protocol.reply import Expected, ReplyTracker, Stage
 from proxy import answers, parting
@@ -331,6 +332,8 @@ class Recovery:
             upstream.lose_link()
         if answer is None:
             incident.add("read run again")
+            if command is wreck.commands[-1]:
+                wreck.leftovers = Leftover(0)  # what it has left behind is on the new link
         else:
             await self._tell(answer, sequence_id, incident)
         return "" if upstream.has_link else await self._relink(incident, is_waiting=True)

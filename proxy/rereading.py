@@ -5,14 +5,17 @@ from protocol.errors import ServerError
 from protocol.fate import text_of
 from protocol.looking_back import Leftover, asked_for
 from protocol.packets import Err
-from protocol.reply import Expected
+from protocol.reply import NO_ROW_COUNT, Expected
+from protocol.session_track import is_mariadb
 from protocol.statement import read_only_check
 from proxy import answers
 from proxy.errors import LinkLost
 from proxy.link import Link
+from proxy.session_state import restore_row_count
 from proxy.upstream import Upstream
 
 _BEGIN = ("START TRANSACTION READ ONLY",)
+_UNDO = ("ROLLBACK AND NO CHAIN NO RELEASE",)
 _END = ("COMMIT AND NO CHAIN NO RELEASE",)  # whatever completion_type is
 
 
@@ -28,16 +31,43 @@ async def read_again(client: Link, upstream: Upstream, command: Expected, lost: 
     server = str(upstream.address)
     unknown = answers.outcome_unknown(server)
     text = text_of(command, upstream.memory, upstream.capabilities) or b""
-    if asked_for(text) & lost or not await _begin(upstream):
+    if asked_for(text) & lost:
+        return unknown
+    if not upstream.lost_autocommit:
+        is_read = await _begin_nothing(upstream, text)
+        return None if is_read and await _run(client, upstream, command.packet or b"", None) else unknown
+    if not await _begin(upstream):
         return unknown
     has_run = await _run(client, upstream, command.packet or b"", unknown)
+    left_warnings = upstream.tracker.left_warnings
     try:
         await upstream.ask(_END)
+        await restore_row_count(upstream, NO_ROW_COUNT)
     except LinkLost:
         # The client has its result. The relay will find the link gone, and no transaction that anybody would miss.
         upstream.tracker.status &= ~int(Status.IN_TRANSACTION)
         upstream.memory.tracked.forget_transaction()
+    if left_warnings and not is_mariadb(upstream.greeting.version):
+        # Seen: MySQL forgets them at a COMMIT, MariaDB does not.
+        upstream.memory.lost_leftovers |= Leftover.WARNINGS
     return None if has_run else unknown
+
+
+async def _begin_nothing(upstream: Upstream, text: bytes) -> bool:
+    """Return whether a statement that opens a transaction, because autocommit is off, can be run again as it is.
+
+    What the first copy has done in its transaction went with that, but a stored function may also do what is in none.
+    So it is run only if the server says that it does not write.
+    """
+    check = read_only_check(text)
+    if check is None:
+        return True  # SHOW and its like
+    if not await _begin(upstream):
+        return False
+    (answer, *_) = await upstream.ask((check, *_UNDO))
+    if upstream.lost_characteristics:
+        await upstream.ask((upstream.lost_characteristics,))  # that transaction has used them up
+    return not isinstance(answer, ServerError)
 
 
 async def judge_cut_off(upstream: Upstream, command: Expected) -> Err:
@@ -61,13 +91,16 @@ async def _begin(upstream: Upstream) -> bool:
     return not isinstance(answer, ServerError)
 
 
-async def _run(client: Link, upstream: Upstream, packet: bytes, refusal: Err) -> bool:
-    """Send a read and hand on its result; return whether the server was to be given it at all."""
+async def _run(client: Link, upstream: Upstream, packet: bytes, refusal: Err | None) -> bool:
+    """Send a read and hand on its result; return whether the server was to be given it at all.
+
+    ``refusal`` is what the client is told if the server refuses to run it in a transaction that only reads.
+    """
     tracker, reader = upstream.tracker, upstream.reader
     if reader.take(packet) != len(packet):
         reader.decision = None  # it is too large for the server that is there now
         return False
-    tracker.rerun_refusal = refusal.build()
+    tracker.rerun_refusal = None if refusal is None else refusal.build()
     await upstream.link.send(reader.edited(packet))
     while not tracker.idle:
         shown = upstream.take_replies()

@@ -48,7 +48,7 @@ async def settle(upstream: Upstream) -> None:
     if memory.is_transaction_unsettled and upstream.in_transaction:
         await _ask_for_transaction(upstream)
     memory.is_transaction_unsettled = False
-    await _restore_row_count(upstream, row_count)
+    await restore_row_count(upstream, row_count)
     upstream.log.debug("settled", holds=[str(hold) for hold in memory.holds])
 
 
@@ -116,14 +116,14 @@ async def restore(upstream: Upstream) -> None:
     if bool(upstream.tracker.status & Status.AUTOCOMMIT) != upstream.lost_autocommit:
         # Where a procedure has set it, MariaDB does not report it, but the flag shows it.
         await upstream.ask([f"SET SESSION autocommit = {int(upstream.lost_autocommit)}"])
-    await _restore_row_count(upstream, row_count)
+    await restore_row_count(upstream, row_count)
 
 
 def _batches(steps: list[Step]) -> list[tuple[Step, ...]]:
     return [tuple(steps[start : start + _BATCH]) for start in range(0, len(steps), _BATCH)]
 
 
-async def _restore_row_count(upstream: Upstream, row_count: int | None) -> None:
+async def restore_row_count(upstream: Upstream, row_count: int | None) -> None:
     """Make ROW_COUNT() again what it was: COM_PING makes it 0, COM_SET_OPTION -1, and neither changes anything else."""
     if row_count == 0:
         command = bytes((CommandCode.PING,))

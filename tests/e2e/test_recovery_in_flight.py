@@ -113,6 +113,59 @@ def test_a_read_is_run_again(session: Guarded, server: Server, table: str) -> No
     assert_in_step(session, "read run again")
 
 
+def test_what_a_read_that_is_run_again_has_left_behind(session: Guarded, server: Server, table: str) -> None:
+
+    def read_again(what: str) -> Any:
+        select = f"SELECT SQL_CALC_FOUND_ROWS {what} FROM t ORDER BY n LIMIT 1"
+        with holding(server, f"LOCK TABLES {table} WRITE") as holder, in_background(session.query, select) as read:
+            kill(server, "SQL_CALC_FOUND_ROWS")
+            wire.query(holder, "UNLOCK TABLES")
+            return read.result(30)
+
+    assert len(read_again("n + 'x'")) == 1
+    if server.name == "mysql":  # where the end of the transaction that only reads has cleared them
+        assert session.fails("SHOW WARNINGS") == 1180
+    else:
+        assert len(session.query("SHOW WARNINGS")) > 0
+    for question, answer in (("SELECT ROW_COUNT()", -1), ("SELECT FOUND_ROWS()", 3)):
+        assert read_again("n") == ((1,),)
+        assert session.query(question) == ((answer,),)
+
+
+@pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize("one_shot", ["", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"])
+def test_a_read_that_is_run_again_opens_the_transaction_that_it_would_have_opened(
+    guard: Guard, server: Server, table: str, isolation: str, one_shot: str
+) -> None:
+    with (
+        closing(Guarded(guard, database=table.partition(".")[0])) as session,
+        closing(server.connect(autocommit=True)) as other,
+    ):
+        session.query(f"SET SESSION TRANSACTION ISOLATION LEVEL {isolation}")
+        session.query("COMMIT")
+        if one_shot:
+            session.query(one_shot)
+        wire.query(other, f"LOCK TABLES {table} WRITE")
+        with in_background(session.query, "SELECT COUNT(*), MAX(v) FROM t") as read:
+            kill(server, "SELECT COUNT(*), MAX(v)")
+            wire.query(other, "UNLOCK TABLES")
+            assert read.result(30) == ((3, 0),)
+        wire.query(other, "SET SESSION innodb_lock_wait_timeout = 1")
+        if one_shot or isolation == "SERIALIZABLE":
+            # It has share locks on what it has read.
+            assert failure(other, f"UPDATE {table} SET v = v + 1 WHERE n = 1")[0] == 1205
+        else:
+            wire.query(other, f"UPDATE {table} SET v = v + 1 WHERE n = 1")
+            assert session.query("SELECT COUNT(*), MAX(v) FROM t") == ((3, 0),)  # one snapshot
+        session.query("UPDATE t SET v = v + 10 WHERE n = 2")
+        session.query("COMMIT")
+        assert server.execute(f"SELECT v FROM {table} WHERE n = 2") == [(10,)]
+        # What was said for one transaction counts for no other.
+        if one_shot and isolation != "SERIALIZABLE":
+            assert session.query("SELECT COUNT(*) FROM t") == ((3,),)
+            wire.query(other, f"UPDATE {table} SET v = v + 1 WHERE n = 1")
+
+
 def test_a_read_that_fails_again_is_told_the_servers_own_error(session: Guarded, server: Server, table: str) -> None:
     with (
         holding(server, f"LOCK TABLES {table} WRITE") as holder,
