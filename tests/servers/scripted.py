@@ -35,6 +35,7 @@ VARIABLES = {
     b"session_track_state_change": b"0",
     b"session_track_transaction_info": b"OFF",
     b"transaction_isolation": b"REPEATABLE-READ",
+    b"init_connect": b"",
     b"hostname": b"scripted",
     b"port": b"3306",
     b"server_id": b"1",
