@@ -109,9 +109,13 @@ class Stage(IntEnum):
 
 # Looked up for every packet, and an enum's own attributes take their time.
 _IDLE = Stage.IDLE
+_RESULT = Stage.RESULT
 _ROWS = Stage.ROWS
 _TUNNEL_MOUTH = Stage.TUNNEL_MOUTH
 _TUNNEL = Stage.TUNNEL
+
+#: Where no row of a result has been given out yet.
+_BEFORE_ROWS = frozenset({Stage.COLUMNS, Stage.COLUMNS_END, Stage.ROWS})
 
 _FIRST_STAGE = {
     ReplyKind.STATUS: Stage.STATUS,
@@ -135,6 +139,14 @@ class Expected(NamedTuple):
     sequence_id: int
     note: Note | None = None
     packet: bytes | None = None
+
+
+class _Beginning(NamedTuple):
+    """Where a result began, and how the tracker stood there."""
+
+    position: int
+    sequence_id: int
+    reply_begun: bool
 
 
 class ReplyTracker:
@@ -172,6 +184,8 @@ class ReplyTracker:
         self._counts_with_metadata_flag = bool(
             capabilities & (Capability.OPTIONAL_METADATA | Capability.MARIADB_CACHE_METADATA)
         )
+        #: Where the result at hand begins in the bytes that are being walked over, as long as no row of it has passed.
+        self._beginning: _Beginning | None = None
         self._reports_progress = bool(capabilities & Capability.MARIADB_PROGRESS)
         self.count = 0  # packets to come in the stages COLUMNS and DEFINITIONS
         self.out_params_more = False  # the result at hand is one of OUT parameters, and another one follows
@@ -291,13 +305,32 @@ class ReplyTracker:
                 if position == begin:
                     break
         except ProtocolError as error:
+            self._beginning = None
             if not position:
                 raise
             self.broken = error
+        beginning, self._beginning = self._beginning, None
+        if self.farewell is not None and beginning is not None and self.stage in _BEFORE_ROWS:
+            return self._go_back(beginning, edits)
         return position
+
+    def _go_back(self, beginning: "_Beginning", edits: list[Edit]) -> int:
+        """Give nothing out of a result in the place of whose rows the server has said goodbye; return where it begins.
+
+        MySQL does so when it is shut down. No driver expects an error there, and without its definitions the client has
+        nothing of the result, so that the statement can be run again unseen.
+        """
+        self.stage = _RESULT
+        self.count = 0
+        self.out_params_more = False
+        self.sequence_id, self.reply_begun = beginning.sequence_id, beginning.reply_begun
+        edits[:] = [edit for edit in edits if edit.start < beginning.position]
+        return beginning.position
 
     def _pass_packet(self, data: bytes, position: int, end: int, edits: list[Edit]) -> int:
         """Read the packet at ``position``; return where it ends, or ``position`` if it is not whole yet."""
+        if self.stage is _RESULT:
+            self._beginning = _Beginning(position, self.sequence_id, self.reply_begun)
         header, first = _HEADER_AND_FIRST(data, position)
         length = header & MAX_FRAME_PAYLOAD
         sequence_id = header >> 24
@@ -350,6 +383,7 @@ class ReplyTracker:
             sequence_id = (sequence_id + 1) & 0xFF
             continued = length == MAX_FRAME_PAYLOAD
         if position > start:
+            self._beginning = None
             self.sequence_id = sequence_id
             self.reply_begun = True
             self.continued = continued

@@ -569,6 +569,25 @@ cdef Walked take_known(Walk* walk, uint8_t* data, size_t* end, size_t* passed) n
     return walked
 
 
+#: Where a result began of which no row has passed, and the position there.
+cdef struct Beginning:
+    bint is_known
+    size_t place
+    uint8_t sequence_id
+    bint reply_begun
+
+
+cdef inline size_t stop_at(Position* at, size_t place, const Beginning* result) noexcept nogil:
+    """Stop in front of a packet, or of the result that it comes in the place of; return where that is."""
+    if not result.is_known or at.stage == RESULT or at.stage == IDLE:
+        return place
+    at.stage = RESULT
+    at.count = 0
+    at.sequence_id = result.sequence_id
+    at.reply_begun = result.reply_begun
+    return result.place
+
+
 cdef Walked walk(Walk* walk, uint8_t* data, size_t* end, size_t* passed) noexcept nogil:
     """Walk over what has come from the server, up to ``end``; ``passed`` is how much of it is for the client.
 
@@ -579,28 +598,37 @@ cdef Walked walk(Walk* walk, uint8_t* data, size_t* end, size_t* passed) noexcep
     cdef Position* at = &walk.position
     cdef size_t place = min(<size_t> at.unseen, end[0])
     cdef size_t begin, stop, length
+    cdef Beginning result
+    result.is_known = False
     at.unseen -= <uint32_t> place
     while at.stage != IDLE and end[0] - place > HEADER:
         begin = place
         if at.stage == ROWS:
             place = pass_rows(walk, data, place, end[0])
+            if place > begin:
+                result.is_known = False
             if end[0] - place <= HEADER:
                 break
+        elif at.stage == RESULT:
+            result.is_known = True
+            result.place = place
+            result.sequence_id = at.sequence_id
+            result.reply_begun = at.reply_begun
         length = data[place] | data[place + 1] << 8 | data[place + 2] << 16
         # What is a row here is one that is not whole yet.
         if data[place + 3] != at.sequence_id or not 0 < length < MAX_FRAME or data[place + HEADER] == ERR_BYTE:
-            passed[0] = place
+            passed[0] = stop_at(at, place, &result)
             return STOPPED
         stop = place + HEADER + length
         if stop > end[0]:
             break
         if at.stage == ROWS and data[place + HEADER] != EOF_BYTE:
-            passed[0] = place
+            passed[0] = stop_at(at, place, &result)
             return STOPPED
         at.sequence_id += 1
         if not read_packet(walk, data, place + HEADER, &stop, end):
             at.sequence_id -= 1
-            passed[0] = place
+            passed[0] = stop_at(at, place, &result)
             return STOPPED
         if at.stage != IDLE:
             at.reply_begun = True

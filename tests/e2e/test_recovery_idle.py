@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -383,3 +385,28 @@ def test_what_a_procedure_did_before_it_failed_is_not_forgotten(
     assert session.fails("COMMIT") == 1180
     assert session.query("SELECT COUNT(*) FROM t") == ((0,),)
     session.connection.rollback()
+
+
+def test_a_pool_does_not_notice_a_planned_shutdown(start_guard: StartGuard, own_server: StartServer) -> None:
+    """MySQL answers for two seconds with definitions and error 1053; MariaDB hangs up."""
+    server = own_server()
+    guard = start_guard(address(server))
+    is_over = threading.Event()
+
+    def ask_all_the_time(session: Connection) -> int:
+        count = 0
+        while not is_over.is_set():
+            assert wire.query(session, f"SELECT {count}") == ((count,),)
+            count += 1
+        return count
+
+    with ExitStack() as stack:
+        pool = [stack.enter_context(closing(guard.connect(autocommit=True))) for _ in range(32)]
+        threads = stack.enter_context(ThreadPoolExecutor(len(pool)))
+        asking = [threads.submit(ask_all_the_time, session) for session in pool]
+        try:
+            server.stop()
+            server.restart()
+        finally:
+            is_over.set()
+        assert all(future.result(30) for future in asking)

@@ -726,6 +726,34 @@ def test_row_count_is_zero(capabilities: int, command: bytes, reply: list[bytes]
     assert (wire.tracker.row_count == 0) == is_zero
 
 
+@pytest.mark.parametrize("definitions", [0, 1, 2, 3])
+@pytest.mark.parametrize("capabilities", [NONE, DEPRECATE_EOF])
+def test_nothing_is_given_out_of_a_result_that_a_shutdown_has_cut_off(capabilities: int, definitions: int) -> None:
+    wire = Wire(capabilities)
+    wire.client_asks(QUERY)
+    packets = [b"\x02", COLUMN, COLUMN] + ([] if capabilities else [EOF])
+    shutdown = b"\xff\x1d\x04#08S01Server shutdown in progress"
+    assert wire.server_says(frames(*packets[: definitions + 1], shutdown)) == b""
+    assert wire.tracker.farewell is not None
+    assert not wire.tracker.reply_begun
+    assert wire.tracker.sequence_id == 1
+    # Behind another result, the client has that one.
+    wire = Wire(capabilities)
+    wire.client_asks(QUERY)
+    first = frames(OK_MORE)
+    assert wire.server_says(first + frames(*packets[: definitions + 1], shutdown, start=2)) == first
+    assert wire.tracker.reply_begun
+    assert wire.tracker.sequence_id == 2
+
+
+def test_rows_of_a_result_that_a_shutdown_has_cut_off_are_given_out() -> None:
+    wire = Wire()
+    wire.client_asks(QUERY)
+    rows = frames(b"\x01", COLUMN, EOF, ROW)
+    assert wire.server_says(rows + frames(b"\xff\x1d\x04#08S01Bye", start=5)) == rows
+    assert wire.tracker.reply_begun
+
+
 def test_a_new_session_is_in_no_transaction_and_its_row_count_is_zero() -> None:
     assert Wire().tracker.row_count == 0
     assert Wire().tracker.status == 0
