@@ -83,6 +83,8 @@ class Link:
         #: Bytes that the peer had not acknowledged when it closed its side; None where the system cannot tell.
         self.unacknowledged: int | None = None
         self.is_local = sock.family == socket.AF_UNIX
+        #: Our side has ended, and nothing can be sent any more.
+        self.has_ended_sending = False
 
     def __repr__(self) -> str:
         return f"<Link {self._fd}{' TLS' if self._tls else ''}, {len(self.inbox)} bytes in the inbox>"
@@ -372,6 +374,13 @@ class Link:
             return None
         count = fcntl.ioctl(self._fd, termios.TIOCOUTQ, bytes(4))
         return int.from_bytes(count, sys.byteorder)
+
+    def end_sending(self) -> None:
+        """End our side: the peer sees what it sees of one that has left, and may still answer."""
+        self.has_ended_sending = True
+        with suppress(OSError):  # which whoever receives next will find out as well
+            # Not that of SSLSocket, which would have what is still to come taken for unencrypted.
+            socket.socket.shutdown(self._sock, socket.SHUT_WR)
 
     def close(self) -> None:
         """Close the socket; more than once does no harm."""

@@ -17,7 +17,7 @@ from protocol.command import Decision, Verdict
 from protocol.constants import CommandCode
 from protocol.errors import ProtocolError
 from protocol.reply import Expected, Stage
-from proxy.errors import LinkLost
+from proxy.errors import LinkEnd, LinkLost
 from proxy.link import Link
 from proxy.upstream import GOODBYE, Upstream
 
@@ -270,7 +270,10 @@ class TrioRelay:
             except LinkLost as lost:
                 # It may have ended its side only; a server answers what it has been asked all the same. Where the
                 # server waits for the client, there is nothing to be had.
-                if upstream.tracker.stage not in _ENDED_BY_CLIENT:
+                if lost.end is LinkEnd.CLOSED and upstream.tracker.stage not in _ENDED_BY_CLIENT:
+                    if not upstream.tracker.idle:
+                        # While a statement waits (GET_LOCK, SLEEP), servers look whether their client is still there.
+                        upstream.link.end_sending()
                     await self._all_replies()
                 return ClientGone(str(lost))
 

@@ -155,6 +155,8 @@ class Session:
                 await self._insist(self._upstream.probe)
             case SettlingDue():
                 await self._insist(self._settle)
+            case UpstreamLost() if self._upstream.link.has_ended_sending:
+                raise LinkLost(self._client, "closed by the peer")  # and the server has noticed
             case UpstreamLost(lost):
                 await self._recover(lost)
             case ClientGone(reason):
