@@ -70,9 +70,11 @@ async def end_thread(upstream: Upstream, old: OldThread) -> bool:
     """
     if upstream.server != old.server:
         return False  # the old server may still be there, under another address
-    restarted = was_restarted(await uptime(upstream), trio.current_time() - old.opened_at)
-    if restarted is not False:
-        return restarted is True  # its threads have ended with it
+    seconds, age = await uptime(upstream), trio.current_time() - old.opened_at
+    if seconds is None or age - 1 < seconds < age + 1:
+        return False  # an uptime is up to a second off either way, so the number may be somebody else's by now
+    if seconds < age:
+        return True  # the server was started anew, and its threads have ended with the old one
     pause = _FIRST_PAUSE_SECONDS
     with trio.move_on_after(_PATIENCE_SECONDS):
         while True:

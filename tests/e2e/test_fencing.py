@@ -86,6 +86,8 @@ def test_a_transaction_that_is_begun_again_does_not_wait_for_the_lost_one(
 
 def test_a_frozen_server(stack: ExitStack, start_guard: StartGuard, own_server: StartServer) -> None:
     server = own_server()
+    # Whether it was started anew, can be told of a server that is a little older than the link.
+    wait_until(lambda: uptime(server) >= 3, "three seconds")
     server.execute("CREATE TABLE test.t (n INT PRIMARY KEY)")
     guard = start_guard(address(server), keepalive=IMPATIENT)
     session = stack.enter_context(closing(Guarded(guard, database="test", autocommit=True)))
@@ -138,6 +140,7 @@ def test_the_thread_of_somebody_else_on_another_server(
     stack: ExitStack, start_guard: StartGuard, own_server: StartServer
 ) -> None:
     server, other_server = own_server(), own_server()
+    wait_until(lambda: uptime(server) >= 3, "three seconds")
     relay = stack.enter_context(BlackholeRelay(server.host, server.port))
     for _ in range(30):
         server.connect().close()
