@@ -108,6 +108,14 @@ def wait_for_statement(server: Server, words: str, *, besides: int = 0) -> int:
     return found[0]
 
 
+def wait_until_old(server: Server) -> None:
+    """Wait until a server is old enough for the guard to be sure, of a link that is opened now, if it was started anew.
+
+    Servers tell for how long they have been up to the second, and up to a second off.
+    """
+    wait_until(lambda: int(server.execute("SHOW GLOBAL STATUS LIKE 'Uptime'")[0][1]) >= 3, "three seconds")
+
+
 def wait_until_gone(server: Server, thread: int) -> None:
     """Wait until the server has ended a thread."""
     wait_until(

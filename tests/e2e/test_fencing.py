@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e import wire
 from tests.e2e.conftest import StartGuard, address
-from tests.e2e.guarded import Guarded, failure, in_background, wait_for_statement, wait_until
+from tests.e2e.guarded import Guarded, failure, in_background, wait_for_statement, wait_until, wait_until_old
 from tests.servers import BlackholeRelay, Connection, Server, StartServer
 
 #: A session is to be given up soon where nothing answers.
@@ -23,6 +23,7 @@ def stack() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def relay(stack: ExitStack, server: Server) -> BlackholeRelay:
+    wait_until_old(server)
     return stack.enter_context(BlackholeRelay(server.host, server.port))
 
 
@@ -86,8 +87,7 @@ def test_a_transaction_that_is_begun_again_does_not_wait_for_the_lost_one(
 
 def test_a_frozen_server(stack: ExitStack, start_guard: StartGuard, own_server: StartServer) -> None:
     server = own_server()
-    # Whether it was started anew, can be told of a server that is a little older than the link.
-    wait_until(lambda: uptime(server) >= 3, "three seconds")
+    wait_until_old(server)
     server.execute("CREATE TABLE test.t (n INT PRIMARY KEY)")
     guard = start_guard(address(server), keepalive=IMPATIENT)
     session = stack.enter_context(closing(Guarded(guard, database="test", autocommit=True)))
@@ -140,7 +140,7 @@ def test_the_thread_of_somebody_else_on_another_server(
     stack: ExitStack, start_guard: StartGuard, own_server: StartServer
 ) -> None:
     server, other_server = own_server(), own_server()
-    wait_until(lambda: uptime(server) >= 3, "three seconds")
+    wait_until_old(server)
     relay = stack.enter_context(BlackholeRelay(server.host, server.port))
     for _ in range(30):
         server.connect().close()

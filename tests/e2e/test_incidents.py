@@ -127,7 +127,9 @@ def test_a_shutdown_that_is_announced(start_guard: StartGuard, own_server: Start
                 with suppress(pymysql.OperationalError):
                     assert session.query("SELECT 1") == ((1,),)
             cycle.result(60)
-        assert only_incident(session)["cause"] == "shutdown"
+        incident = only_incident(session)
+        # On a busy machine, it may have hung up before it met a command.
+        assert incident["cause"] == ("shutdown" if "goodbye" in incident["seen"] else "restart")
 
 
 def test_a_shutdown_while_a_statement_runs(own_server: StartServer, start_guard: StartGuard) -> None:

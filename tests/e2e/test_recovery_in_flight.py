@@ -23,6 +23,7 @@ from tests.e2e.guarded import (
     wait_for_statement,
     wait_until,
     wait_until_gone,
+    wait_until_old,
 )
 from tests.guard import Guard
 from tests.servers import BlackholeRelay, Connection, Server, StartServer
@@ -296,6 +297,7 @@ def calls(server: Server, schema: str) -> int:
 def test_a_select_that_writes_is_never_applied_twice(
     server: Server, start_guard: StartGuard, schema: str, function: str
 ) -> None:
+    wait_until_old(server)
     with BlackholeRelay(server.host, server.port) as relay:
         guard = start_guard(f"{relay.host}:{relay.port}")
         with closing(Guarded(guard, database=schema, autocommit=True)) as session:
@@ -319,6 +321,7 @@ def test_nothing_is_said_to_be_rolled_back_where_a_failure_may_have_ended_the_tr
     server: Server, start_guard: StartGuard, table: str, schema: str, before: list[str]
 ) -> None:
     server.execute(f"CREATE PROCEDURE {schema}.fails() SIGNAL SQLSTATE '45000'")
+    wait_until_old(server)
     with BlackholeRelay(server.host, server.port) as relay:
         guard = start_guard(f"{relay.host}:{relay.port}")
         with closing(Guarded(guard, database=schema, autocommit=True)) as session:
