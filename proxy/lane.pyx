@@ -412,6 +412,11 @@ cdef class Lane(Walker):
         return self.state.reason == CLIENT_ENDED or self.state.reason == SERVER_ENDED
 
     @property
+    def is_interrupted(self):
+        """The client has something to say, which was not received, while it is being answered."""
+        return self.state.reason == COMMAND and not is_at_rest(self.state.walk)
+
+    @property
     def heard_at(self):
         """When the client and the server were last heard, by CLOCK_MONOTONIC; 0: not on this ride. As :attr:`running`."""
         return self.state.client.heard_at, self.state.server.heard_at

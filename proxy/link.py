@@ -74,6 +74,8 @@ class Link:
         self._flushing: trio.Lock | None = None
         self._left: trio.Event | None = None
         self._failure: Exception | None = None
+        #: The peer has ended its side, and that was received: with TLS, nothing would tell a second time.
+        self._peer_has_ended = False
         #: Received and not yet taken.
         self.inbox = b""
         #: How many bytes have been received, not counting those that somebody has received to whom it was lent.
@@ -155,6 +157,8 @@ class Link:
         Raises:
             LinkLost: the link broke.
         """
+        if self._peer_has_ended:
+            return False
         if not is_there and self._failure is None and (self._tls is None or not self._tls.pending()):
             await wait_readable(self._fd)
         while True:
@@ -173,13 +177,15 @@ class Link:
                 raise _lost(self, error) from error
             else:
                 break
-        if not data:
-            self.unacknowledged = self._count_unacknowledged()
-            return False
         self._keep(data)
-        return True
+        return bool(data)
 
     def _keep(self, data: bytes) -> None:
+        """Add what was received to the inbox; if that is nothing, the peer has ended its side."""
+        if not data:
+            self._peer_has_ended = True
+            self.unacknowledged = self._count_unacknowledged()
+            return
         self.inbox = self.inbox + data if self.inbox else data
         self.received += len(data)
         self.heard_at = trio.current_time()
@@ -187,11 +193,11 @@ class Link:
     def receive_what_is_there(self) -> None:
         """Add what has arrived already to the inbox, until that has :data:`MOST_AT_ONCE_BYTES`.
 
-        How the link ends is left for :meth:`receive` to see.
+        How the link ends is left for :meth:`receive` to tell.
         """
         with suppress(OSError):
-            while len(self.inbox) < MOST_AT_ONCE_BYTES and (data := self._working_socket().recv(RECEIVE_BYTES)):
-                self._keep(data)
+            while len(self.inbox) < MOST_AT_ONCE_BYTES and not self._peer_has_ended:
+                self._keep(self._working_socket().recv(RECEIVE_BYTES))
 
     async def must_receive(self, at_most: int = RECEIVE_BYTES, *, is_there: bool = False) -> None:
         """Add what arrives to the inbox, as :meth:`receive`. Raises LinkLost where nothing will arrive any more."""
@@ -376,7 +382,10 @@ class Link:
         return int.from_bytes(count, sys.byteorder)
 
     def end_sending(self) -> None:
-        """End our side: the peer sees what it sees of one that has left, and may still answer."""
+        """End our side: the peer sees what it sees of one that has left, and may still answer.
+
+        TLS says no farewell: to a server that looks whether its client is still there, it would be something to read.
+        """
         self.has_ended_sending = True
         with suppress(OSError):  # which whoever receives next will find out as well
             # Not that of SSLSocket, which would have what is still to come taken for unencrypted.

@@ -84,7 +84,10 @@ class PumpRelay:
         self._boarding.note_ride(commands)
         if commands:
             self._upstream.reader.trailing = 0
-        self._boarding.is_blocked = lane.has_ended
+        if lane.has_ended or lane.is_interrupted:
+            client.receive_what_is_there()
+        # Where it has said no more, it may have ended its side, and would come back from the next ride at once.
+        self._boarding.is_blocked = lane.has_ended or (lane.is_interrupted and not client.inbox)
 
     def _looks_again_at(self) -> float:
         """Tell when the session is to be looked at again, in trio's time. That it can be settled, the pump tells."""

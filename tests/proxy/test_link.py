@@ -2,10 +2,12 @@
 
 import random
 import socket
+import ssl
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
 import structlog
@@ -98,6 +100,28 @@ async def test_bytes_from_before_the_handshake_do_not_pass_for_encrypted(
     await link.receive()
     with pytest.raises(OutOfSync):
         await ClientTls(ListenTls(), make_certificate()).accept(link)
+
+
+@pytest.mark.parametrize("asks_first", [Link.receive, Link.receive_what_is_there])
+async def test_a_peer_that_has_said_farewell_has_done_so_whoever_asks(asks_first: Callable[[Link], Any]) -> None:
+    ours, theirs = socket.socketpair()
+    with closing(Link(ours)) as link, closing(Link(theirs)) as peer:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ClientTls(ListenTls(), make_certificate()).accept, link)
+            await UpstreamTls(Tls(), TcpAddress("127.0.0.1", 3306)).connect(peer)
+        await peer.send(b"SELECT 1")
+        await link.must_receive()
+        tls = peer.lend()
+        assert isinstance(tls, ssl.SSLSocket)
+        with pytest.raises(ssl.SSLWantReadError):  # it can still receive, and the socket itself has not ended
+            tls.unwrap()
+        with trio.fail_after(5):
+            if (asked := asks_first(link)) is not None:
+                assert not await asked
+            assert not await link.receive()
+        await link.send(b"answer")
+        await peer.must_receive()
+        assert (link.inbox, peer.inbox) == (b"SELECT 1", b"answer")
 
 
 async def test_hang_up_lets_the_peer_read_what_was_sent_last(

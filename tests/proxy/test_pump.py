@@ -466,6 +466,29 @@ async def test_while_a_statement_runs_the_pump_sleeps() -> None:
         assert switches_of_the_pump() - before < 10
 
 
+@pytest.mark.parametrize("says", ["another command", "half a command", "the end"])
+async def test_while_a_client_that_has_said_more_waits_nobody_is_busy(says: str) -> None:
+    async with pumping() as rig:
+        events: list[Event] = []
+        async with riding(rig, events):
+            await board(rig)
+            rig.server.answer = lambda _: b""
+            await rig.client.send(build_packet(b"\x03SELECT SLEEP(1000)", 0))
+            await until(lambda: rig.relay.catch_up() is not None)
+            if says == "the end":
+                rig.client.shutdown(socket.SHUT_WR)
+            else:
+                await rig.client.send(build_packet(b"\x03SELECT 2", 0)[: None if says == "another command" else 7])
+            before = time.process_time()
+            await trio.sleep(0.5)
+            assert time.process_time() - before < 0.1
+            await rig.server.send(ok())
+            assert await rig.client.recv(11) == ok()
+        assert [command for command in rig.server.heard if b"1" not in command] == (
+            [b"\x03SELECT 2"] if says == "another command" else []
+        )
+
+
 async def test_a_client_that_takes_nothing_any_more_leaves_nothing_owed() -> None:
     async with pumping() as rig:
         events: list[Event] = []
