@@ -10,6 +10,7 @@ import trio
 from protocol.constants import MAX_FRAME_PAYLOAD
 from protocol.framing import Renumbering, build_packet
 from protocol.reply import Stage
+from proxy.client_end import passing_on_end
 from proxy.errors import LinkLost
 from proxy.link import Link
 from proxy.oversize import ArrivingPacket
@@ -44,7 +45,7 @@ async def hand_on_local_file(client: Link, upstream: Upstream) -> None:
         try:
             shown = upstream.take_replies()
             if not shown and not tracker.idle:
-                await upstream.link.must_receive()
+                await passing_on_end(client, upstream, upstream.link.must_receive)
         except LinkLost:
             tracker.sequence_id = (tracker.sequence_id + shift) & 0xFF  # what the client is told must fit its count
             raise

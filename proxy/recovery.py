@@ -24,6 +24,7 @@ from protocol.looking_back import Leftover
 from protocol.packets import Err
 from protocol.reply import Expected, ReplyTracker, Stage
 from proxy import answers, parting
+from proxy.client_end import see_off
 from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
 from proxy.fencing import end_thread, uptime, was_restarted
 from proxy.incidents import Evidence, Incident, Outcome, Report
@@ -93,6 +94,10 @@ class Recovery:
             self._upstream.lose_link()
             await self._salvage(wreck, incident, owed)
             is_over = False
+        except LinkLost:
+            incident.add("the client left first")
+            incident.client_left = True
+            raise
         finally:
             log = self._log.bind(server_thread=self._upstream.greeting.thread_id)
             seconds = trio.current_time() - started
@@ -263,8 +268,6 @@ class Recovery:
                 ended = lost
             nursery.cancel_scope.cancel()
         if ended is not None:
-            incident.add("the client left first")
-            incident.client_left = True
             raise ended
         return over
 
@@ -321,6 +324,8 @@ class Recovery:
         except LinkLost as lost:
             if lost.link is client:
                 raise
+            if upstream.link.has_ended_sending:
+                await see_off(client)
             tracker = upstream.tracker
             if tracker.inside_packet:
                 raise SessionOver(f"the server's link: {lost} (in the middle of a packet)") from lost

@@ -1,5 +1,7 @@
 """Reads whose link was lost: run again, or judged, where the server itself refuses to write."""
 
+from functools import partial
+
 from protocol.constants import Status
 from protocol.errors import ServerError
 from protocol.fate import text_of
@@ -9,6 +11,7 @@ from protocol.reply import NO_ROW_COUNT, Expected
 from protocol.session_track import is_mariadb
 from protocol.statement import read_only_check
 from proxy import answers
+from proxy.client_end import passing_on_end
 from proxy.errors import LinkLost
 from proxy.link import Link
 from proxy.session_state import restore_row_count
@@ -102,6 +105,14 @@ async def _run(client: Link, upstream: Upstream, packet: bytes, refusal: Err | N
         return False
     tracker.rerun_refusal = None if refusal is None else refusal.build()
     await upstream.link.send(reader.edited(packet))
+    await passing_on_end(client, upstream, partial(_hand_on, client, upstream))
+    tracker.rerun_refusal = None
+    return True
+
+
+async def _hand_on(client: Link, upstream: Upstream) -> None:
+    """Hand on all that the server owes."""
+    tracker = upstream.tracker
     while not tracker.idle:
         shown = upstream.take_replies()
         if shown:
@@ -109,5 +120,3 @@ async def _run(client: Link, upstream: Upstream, packet: bytes, refusal: Err | N
             await client.post(shown)
         elif not upstream.has_ended and not tracker.idle:
             await upstream.link.must_receive()
-    tracker.rerun_refusal = None
-    return True

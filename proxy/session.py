@@ -22,6 +22,7 @@ from protocol.reply import Expected, ReplyKind
 from protocol.statement import classify
 from proxy import answers, oversize
 from proxy.admission import Admission
+from proxy.client_end import see_off
 from proxy.errors import CannotHold, LinkLost, LoginFailed, SessionOver
 from proxy.history import LargeCommand
 from proxy.holding import Holding
@@ -155,8 +156,6 @@ class Session:
                 await self._insist(self._upstream.probe)
             case SettlingDue():
                 await self._insist(self._settle)
-            case UpstreamLost() if self._upstream.link.has_ended_sending:
-                raise LinkLost(self._client, "closed by the peer")  # and the server has noticed
             case UpstreamLost(lost):
                 await self._recover(lost)
             case ClientGone(reason):
@@ -356,6 +355,8 @@ class Session:
 
     async def _recover(self, lost: LinkLost, owed: int | None = None) -> None:
         """Do what is to be done about a lost link, and go on giving a slow client what it has not read yet."""
+        if self._upstream.link.has_ended_sending:
+            await see_off(self._client)
         await meanwhile(self._deliver, partial(self._recovery.recover, lost, owed))
 
     async def _deliver(self) -> None:

@@ -16,8 +16,10 @@ from protocol.handshake import Greeting
 from proxy.errors import UpstreamUnavailable
 from proxy.link import Link
 
-#: With it, a peer could have us read in the middle of a write, and do costly work at will.
-_NO_RENEGOTIATION = ssl.OP_NO_RENEGOTIATION
+#: With renegotiation, a peer could have us read in the middle of a write, and do costly work at will. And peers end
+#: their links, or their side of them, without a word of TLS. That is no fault to be complained of to them: a client
+#: could not be answered any more, and a server would meet it with a reset, so that nobody could tell what had arrived.
+_OPTIONS = ssl.OP_NO_RENEGOTIATION | ssl.OP_IGNORE_UNEXPECTED_EOF
 
 _OLDEST_VERSION = ssl.TLSVersion.TLSv1_2
 
@@ -49,7 +51,7 @@ class ClientTls:
     def _read(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = _OLDEST_VERSION
-        context.options |= _NO_RENEGOTIATION
+        context.options |= _OPTIONS
         if self._settings.ca is not None:
             context.load_verify_locations(self._settings.ca)
             context.verify_mode = ssl.CERT_REQUIRED
@@ -89,10 +91,7 @@ class UpstreamTls:
             # Without the system's certificate authorities, which take most of a megabyte and would not be asked.
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = _OLDEST_VERSION
-        context.options |= _NO_RENEGOTIATION
-        # Servers end their links without a word of TLS. That is no fault to be complained of to them: the complaint
-        # would be met with a reset, and nobody could tell any more what had arrived before.
-        context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+        context.options |= _OPTIONS
         # Python 3.13 is strict about the form of certificates, which those are not that MySQL makes itself.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         context.check_hostname = tls.mode is TlsMode.VERIFY_IDENTITY

@@ -345,7 +345,7 @@ class Upstream(Asking):
         self.drop_link()
 
     def _say_goodbye(self) -> None:
-        if self.has_link and self.at_rest:
+        if self.has_link and self.at_rest and not self.link.has_ended_sending:
             try:
                 self.link.send_last(GOODBYE)
             except LinkLost as lost:

@@ -20,6 +20,7 @@ from protocol.handshake import LoginRequest
 from tests.conftest import SERVERS, skip_unless_available
 from tests.e2e import wire
 from tests.e2e.conftest import StartGuard, address
+from tests.e2e.guarded import running, wait_for_statement, wait_until
 from tests.e2e.test_bad_clients import CAPABILITIES, dial, login_request, read_packet, receive_all
 from tests.guard import Guard
 from tests.servers import Connection, Server, StartServer
@@ -107,6 +108,23 @@ def test_modes_towards_the_server(tls_server: Server, start_guard: StartGuard, a
         guard = start_guard(upstream, upstream={"tls": mode})
         with closing(guard.connect()) as connection:
             assert bool(cipher(connection)) == is_encrypted, mode
+
+
+def test_an_encrypted_server_learns_of_a_client_that_has_ended_its_side(
+    tls_server: Server, start_guard: StartGuard
+) -> None:
+    guard = start_guard(address(tls_server), upstream={"tls": {"mode": "required"}})
+    with closing(guard.connect(ssl_disabled=True)) as sleeping, closing(guard.connect(ssl_disabled=True)) as counting:
+        wire.send(sleeping, wire.COM_QUERY, b"SELECT SLEEP(120) /* asleep */")
+        wait_for_statement(tls_server, "asleep")
+        # Nothing in there is interrupted by that, and its result is too large for the kernel's buffers.
+        wire.send(counting, wire.COM_QUERY, b"SELECT REPEAT(SHA2(BENCHMARK(1000000, SHA2('x', 256)), 256), 150000)")
+        for client in (sleeping, counting):
+            wire.socket_of(client).shutdown(socket.SHUT_WR)
+        ((text,),) = wire.rows(counting)
+        assert len(text) == 64 * 150_000
+        wait_until(lambda: not running(tls_server, "asleep"), "the end of the statement")
+    assert not [event for event in guard.events if event["event"] in ("session lost", "link lost and restored")]
 
 
 def test_servers_that_are_not_what_they_should_be(

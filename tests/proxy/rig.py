@@ -40,10 +40,14 @@ Answer = Callable[[bytes], bytes]
 
 
 class FarServer:
-    """Answers each command with what ``answer`` makes of its payload; ``heard`` are all commands."""
+    """Answers each command with what ``answer`` makes of its payload; ``heard`` are all commands.
+
+    ``has_heard_end``: the guard has ended its side of the link.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.heard: list[bytes] = []
+        self.has_heard_end = False
         self.answer: Answer = lambda _: ok()
         self.sock = trio.socket.from_stdlib_socket(sock)
 
@@ -53,6 +57,7 @@ class FarServer:
             while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:3], "little"):
                 received = await self.sock.recv(65536)
                 if not received:
+                    self.has_heard_end = True
                     return
                 data += received
             end = 4 + int.from_bytes(data[:3], "little")

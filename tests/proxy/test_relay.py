@@ -155,6 +155,7 @@ async def test_a_client_that_has_ended_its_side_still_gets_its_answers(autojump_
             events: list[Event] = []
             nursery.start_soon(_cruise_once, rig, events)
             await trio.sleep(9)
+            assert rig.server.has_heard_end
             await rig.server.send(ok())
         assert isinstance(events[0], ClientGone)
         assert await rig.client.recv(100) == ok()
