@@ -28,6 +28,9 @@ RECEIVE_BYTES = 64 * 1024
 #: The most that is in the inbox of a peer that sends much at once, and does not wait for answers.
 MOST_AT_ONCE_BYTES = 1 << 20
 
+#: A peer that has sent nothing for so long waits for an answer.
+_PAUSE_SECONDS = 0.02
+
 #: How long, and for how many bytes, a peer that is still sending may keep a link that has been hung up.
 _LINGER_SECONDS = 2
 _LINGER_BYTES = 64 * 1024 * 1024
@@ -195,9 +198,29 @@ class Link:
 
         How the link ends is left for :meth:`receive` to tell.
         """
-        with suppress(OSError):
+        try:
             while len(self.inbox) < MOST_AT_ONCE_BYTES and not self._peer_has_ended:
                 self._keep(self._working_socket().recv(RECEIVE_BYTES))
+        except (*_NOT_NOW, ssl.SSLWantWriteError):
+            pass
+        except OSError as error:
+            self._failure = error  # the next call would not tell
+
+    async def hear_out(self) -> bool:
+        """Add what arrives to the inbox until the peer pauses, or ends its side.
+
+        Returns whether it has, before there was :data:`MOST_AT_ONCE_BYTES`.
+
+        Raises:
+            LinkLost: the link broke.
+        """
+        while len(self.inbox) < MOST_AT_ONCE_BYTES:
+            with trio.move_on_after(_PAUSE_SECONDS) as pause:
+                if not await self.receive():
+                    return True
+            if pause.cancelled_caught:
+                return True
+        return False
 
     async def must_receive(self, at_most: int = RECEIVE_BYTES, *, is_there: bool = False) -> None:
         """Add what arrives to the inbox, as :meth:`receive`. Raises LinkLost where nothing will arrive any more."""

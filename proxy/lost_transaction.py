@@ -20,14 +20,14 @@ class LostTransaction:
         self._upstream = upstream
         #: Whether the thread that had it is surely gone.
         self.is_fenced = True
-        #: How many bytes the client had sent when it was told; None where it has not been told.
+        #: How many bytes the client had sent when it was told; None where it has not been told, or does not pause.
         self._told_at: int | None = None
 
     def __repr__(self) -> str:
         return f"<LostTransaction {'told' if self._told_at is not None else 'not told'}>"
 
     def begin(self, doubt: str, *, is_fenced: bool) -> None:
-        """Record that the open transaction is lost; ``doubt`` is as for :meth:`SessionMemory.lose_transaction`."""
+        """Record that a transaction is lost; ``doubt`` is as for :meth:`SessionMemory.lose_transaction`."""
         self.is_fenced = is_fenced
         self._told_at = None
         self._upstream.memory.lose_transaction(doubt)
@@ -56,14 +56,18 @@ class LostTransaction:
             return answers.transaction_unknown(server, doubt)
         return answers.rolled_back(server, is_fenced=self.is_fenced)
 
-    def note_answered(self, *, is_open: bool) -> None:
+    async def note_answered(self, *, is_open: bool) -> None:
         """Record that the client is being told.
 
-        ``is_open``: the transaction would go on after the statement that is answered.
+        ``is_open``: the transaction would go on after the statement that is answered. Then the client is heard out
+        before it is told, since it need not send in one go what it sends without waiting for answers.
+
+        Raises:
+            LinkLost: the client's link broke.
         """
-        self._told_at = None
-        self._client.receive_what_is_there()
-        memory = self._upstream.memory
-        memory.lost_transaction = is_open and bool(self._client.inbox)
-        if memory.lost_transaction:
-            self._told_at = self._client.received
+        client, memory = self._client, self._upstream.memory
+        if is_open and self._told_at is None and await client.hear_out():
+            self._told_at = client.received
+        memory.lost_transaction = is_open and bool(client.inbox)
+        if not memory.lost_transaction:
+            self._told_at = None

@@ -37,6 +37,8 @@ from proxy.shared import Shared
 from proxy.upstream import Upstream
 from proxy.wreck import Wreck
 
+#: Why nobody knows what became of a transaction of which the fate of a statement is unknown.
+_UNKNOWN = "nobody knows whether a statement in it was carried out"
 #: What is said of the command that gets a parting error.
 _NOT_SENT = "This command was not sent."
 
@@ -146,8 +148,9 @@ class Recovery:
         if memory.holds:
             over = f"a new link cannot have {', '.join(map(str, memory.holds))}"
         over = over or await self._relink(incident, is_waiting=is_waiting)
-        if wreck.is_rolled_back:
-            self._lost_transaction.begin(wreck.doubt, is_fenced=wreck.is_fenced)
+        if wreck.is_rolled_back or any(fate is not Fate.AGAIN for fate in fates):
+            doubt = wreck.doubt or (_UNKNOWN if Fate.UNKNOWN in fates else "")
+            self._lost_transaction.begin(doubt, is_fenced=wreck.is_fenced)
         over = await self._answer(wreck, fates, tracker, incident, over)
         if over:
             await self._part(incident, over, owed)
@@ -162,17 +165,17 @@ class Recovery:
         ``over`` is why there is no link, empty if there is one; so is what is returned. ``tracker`` is the old link's.
         """
         told = [fate for fate in fates if fate is not Fate.AGAIN]
+        # To the relay, it is as if the others had not been sent yet.
+        again = (command.packet or b"" for command in wreck.commands[len(told) :])
+        self._client.inbox = b"".join(again) + self._client.inbox
         if told:  # before it is: what the client sends upon it is another matter
-            self._lost_transaction.note_answered(is_open=wreck.leaves_open(len(told)))
+            await self._lost_transaction.note_answered(is_open=wreck.leaves_open(len(told)))
         for command, fate in zip(wreck.commands, told, strict=False):
             if fate in (Fate.RERUN, Fate.CHECK) and not over:
                 over = await self._repeat(command, fate, wreck, tracker.sequence_id, incident)
             else:
                 await self._tell(self._verdict(fate, wreck), tracker.sequence_id, incident)
             tracker.answer_instead()
-        # To the relay, it is as if the others had not been sent yet.
-        again = (command.packet or b"" for command in wreck.commands[len(told) :])
-        self._client.inbox = b"".join(again) + self._client.inbox
         tracker.abandon()
         return over
 

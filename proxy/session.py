@@ -221,7 +221,7 @@ class Session:
         )
         if command in _STATEMENTS and self._lost_transaction.concerns_next_command(taken_bytes=packet.size):
             answer = self._lost_transaction.refusal(Kind.OTHER)
-            self._lost_transaction.note_answered(is_open=True)
+            await self._lost_transaction.note_answered(is_open=True)
             if answer is not None:
                 await self._answer(answer, packet.sequence_id)
                 return
@@ -304,7 +304,7 @@ class Session:
             escapes = not upstream.tracker.status & Status.NO_BACKSLASH_ESCAPES
             kind = classify(text, backslash_escapes=escapes).kind
             answer = self._lost_transaction.refusal(kind)
-            self._lost_transaction.note_answered(is_open=answer is not None and kind is not Kind.COMMIT)
+            await self._lost_transaction.note_answered(is_open=answer is not None and kind is not Kind.COMMIT)
         elif asks_for_lost:
             answer = answers.cannot_look_back(server)
         if is_statement:
@@ -316,7 +316,14 @@ class Session:
             upstream.reader.has_examined = True
         else:
             discarded = await oversize.discard(self._client)
+            await self._forget_long_data(decision.statement_id, discarded.sequence_id)
             await self._answer(answer, discarded.sequence_id)
+
+    async def _forget_long_data(self, statement_id: int | None, sequence_id: int) -> None:
+        """Have the server forget the long data of a statement that was not executed, as it does after an execution."""
+        prepared = None if statement_id is None else self._upstream.memory.statements.get(statement_id)
+        if prepared is not None and prepared.has_long_data:
+            await self._insist(partial(self._upstream.reset_statement, prepared), sequence_id)
 
     async def _has_lost(self, asked: Leftover) -> bool:
         """Tell whether something that a statement asks for went with an earlier link."""
