@@ -48,6 +48,7 @@ cdef struct State:
     int has_more  # to read from the server
     int server_is_ending
     int is_unsettled
+    int waits_to_settle  # until there is nothing to look back at
     int code  # of the command that is being answered
     uint64_t commands
     uint64_t bytes_up

@@ -17,6 +17,7 @@ class Lane(Walker):
         received: bytes,
         command: bytes,
         is_unsettled: bool,
+        waits_to_settle: bool,
     ) -> None: ...
     def unload(self) -> tuple[bytes, bytes, bytes, bytes]: ...
     @property

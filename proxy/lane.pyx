@@ -290,6 +290,8 @@ cdef void note_rest(State* state) noexcept nogil:
         state.is_unsettled = True
     if state.walk.journal_length:
         state.is_unsettled = True  # what has passed may be something to be settled
+    if state.waits_to_settle and not state.walk.position.left_warnings and -1 <= state.walk.position.row_count <= 0:
+        state.is_unsettled = True
 
 
 cdef Reason give_client(State* state, const uint8_t* data, size_t length, double now) noexcept nogil:
@@ -356,12 +358,13 @@ cdef class Lane(Walker):
         drop(&self.state.server.unsent)
 
     def load(self, client, server, *, double heard_at, double validate_after, bytes received, bytes command,
-             bint is_unsettled):
+             bint is_unsettled, bint waits_to_settle):
         """Get ready for a ride.
 
         ``client`` and ``server`` are the sockets, plain or ``ssl.SSLSocket``; ``heard_at`` is when the server was last
         heard, by CLOCK_MONOTONIC. ``received`` is the beginning of a packet of the server's, ``command`` is what it is
-        answering.
+        answering. ``is_unsettled``: the session is to be settled once it is quiet; ``waits_to_settle``: that can only be
+        done once another statement has left nothing to be looked back at.
         """
         cdef State* state = &self.state
         if len(received) > TAIL_BYTES:
@@ -378,6 +381,7 @@ cdef class Lane(Walker):
         state.validate_after = validate_after
         state.is_blocked = state.has_more = state.server_is_ending = state.is_recalled = False
         state.is_unsettled = is_unsettled
+        state.waits_to_settle = waits_to_settle
         state.reason = NONE
         state.commands = state.bytes_up = state.bytes_down = 0
         if not keep(&state.server.received, received, len(received)) or not keep_command(state, command, len(command)):

@@ -65,6 +65,7 @@ class PumpRelay:
             received=link.take(len(link.inbox)),
             command=rider.board(),
             is_unsettled=self._upstream.next_settling() < _NEVER,
+            waits_to_settle=self._upstream.is_unsettled,
         )
         self._counted = (0, 0, 0)
         self._is_riding = True

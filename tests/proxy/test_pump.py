@@ -346,7 +346,16 @@ async def test_commands_in_tls_records_of_their_own_are_all_heard() -> None:
                 limit=1 << 24,
             )
             now = time.monotonic()
-            lane.load(guarded, link, heard_at=now, validate_after=5, received=b"", command=b"", is_unsettled=False)
+            lane.load(
+                guarded,
+                link,
+                heard_at=now,
+                validate_after=5,
+                received=b"",
+                command=b"",
+                is_unsettled=False,
+                waits_to_settle=False,
+            )
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(carrier.run)
 
@@ -377,7 +386,16 @@ def pump_running() -> Iterator[Pump]:
 
 def load(lane: Lane, client: socket.socket, server: socket.socket) -> None:
     now = time.monotonic()
-    lane.load(client, server, heard_at=now, validate_after=5, received=b"", command=b"", is_unsettled=False)
+    lane.load(
+        client,
+        server,
+        heard_at=now,
+        validate_after=5,
+        received=b"",
+        command=b"",
+        is_unsettled=False,
+        waits_to_settle=False,
+    )
 
 
 def collect(pump: Pump, count: int) -> list[Lane]:
