@@ -13,7 +13,7 @@ from protocol.memory import SessionMemory
 from protocol.packets import Err, PrepareOk
 from protocol.prepared import NO_STATEMENT_ID, OTHER_DIALECT, PreparedStatement
 from protocol.resultset import payloads, query_payload
-from protocol.session_track import REPORT_VARIABLES
+from protocol.session_track import FOLLOWING_SCHEMA, REPORT_VARIABLES
 from protocol.settling import quote_name
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
@@ -47,10 +47,13 @@ def restore_steps(memory: SessionMemory, capabilities: int) -> Iterator[Step]:
     def query(statement: str | bytes, what: str) -> Step:
         return Step(CommandCode.QUERY, query_payload(statement, capabilities), what)
 
-    variables = [(name, value) for name, value in memory.tracked.variables.items() if name not in REPORT_VARIABLES]
-    if variables:
-        settings = ", ".join(f"SESSION {name} = {_setting(name, value)}" for name, value in variables)
-        yield query(f"SET {settings}", f"the session variables {', '.join(name for name, _ in variables)}")
+    def set_variables(names: Iterable[str]) -> Iterator[Step]:
+        if chosen := list(names):
+            settings = (f"SESSION {name} = {_setting(name, memory.tracked.variables[name])}" for name in chosen)
+            yield query(f"SET {', '.join(settings)}", f"the session variables {', '.join(chosen)}")
+
+    names = [name for name in memory.tracked.variables if name not in REPORT_VARIABLES]
+    yield from set_variables(name for name in names if name not in FOLLOWING_SCHEMA)
     if memory.role is not None:
         is_written = memory.role.upper() == "NONE" or _WRITTEN_ROLES.fullmatch(memory.role)
         roles = memory.role if is_written else quote_name(memory.role)
@@ -61,6 +64,7 @@ def restore_steps(memory: SessionMemory, capabilities: int) -> Iterator[Step]:
     for name, value in memory.user_variables.items():
         yield query(f"SET @{quote_name(name.decode())} = {value}", f"the user variable @{name.decode()}")
     yield from _prepare_steps(memory, capabilities)
+    yield from set_variables(name for name in names if name in FOLLOWING_SCHEMA)
     if memory.last_insert_id:
         yield query(f"SET last_insert_id = {memory.last_insert_id}", "LAST_INSERT_ID()")
 

@@ -16,11 +16,13 @@ from protocol.wire import Cursor
 #: The transaction state of a session that is in no transaction and holds no table locks.
 NO_TRANSACTION = "________"
 
+#: The server sets these when a schema is chosen; sessions may set them to something else afterwards.
+FOLLOWING_SCHEMA = ("character_set_database", "collation_database")
+
 #: Not to be kept: what changes with every statement, what lasts for one statement, and what follows the schema.
 _UNWATCHED = frozenset(
     {
-        "character_set_database",
-        "collation_database",
+        *FOLLOWING_SCHEMA,
         "error_count",
         "gtid_next",
         "identity",
@@ -190,6 +192,8 @@ class SessionTracker:
                 return self._note_variable(entry)
             case SessionTrack.SCHEMA:
                 self.schema = Cursor(entry).lenenc_bytes()
+                for name in FOLLOWING_SCHEMA:
+                    self.variables.pop(name, None)
             case SessionTrack.STATE_CHANGE:
                 self.has_changed = True
             case SessionTrack.TRANSACTION_CHARACTERISTICS:

@@ -8,7 +8,7 @@ from protocol.errors import MalformedPacket
 from protocol.framing import build_packet
 from protocol.restoring import CannotRestore, Step, note_what_changed, restore_steps, take_answers
 from protocol.resultset import ResultSet
-from protocol.session_track import is_mariadb
+from protocol.session_track import FOLLOWING_SCHEMA, is_mariadb
 from protocol.settling import SURVEY, Settling, find_rows, take_survey
 from proxy.errors import SessionOver
 from proxy.upstream import Upstream
@@ -68,7 +68,7 @@ async def _ask_for_transaction(upstream: Upstream) -> None:
     MySQL tells it with the next OK packet, MariaDB only with one that has more to say: so the schema is chosen anew.
     """
     memory = upstream.memory
-    if not memory.tracked.schema:
+    if not memory.tracked.schema or any(name in memory.tracked.variables for name in FOLLOWING_SCHEMA):
         await upstream.watch()
         return
     payload = bytes((CommandCode.INIT_DB,)) + memory.tracked.schema
