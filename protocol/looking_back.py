@@ -4,7 +4,6 @@ import re
 from enum import Flag, auto
 
 from protocol.sql import tokenize
-from protocol.sql_scan import may_call_stored_function
 
 
 class Leftover(Flag):
@@ -24,10 +23,8 @@ _QUESTIONS = {
         rb"\bshow\s+(count\s*\(\s*\*\s*\)\s*)?(warnings|errors)|\bdiagnostics\b|@@\S*(warning|error)_count",
         re.IGNORECASE,
     ),
-    # A procedure, or a statement PREPAREd in SQL, may ask for it as well.
     Leftover.INSERT_ID: re.compile(
-        rb"\blast_insert_id`?\s*\(\s*(\)|[-/#])|@@\S*(last_insert_id|identity)\b|(?:^|;|\*/)\s*(call|execute)\b",
-        re.IGNORECASE,
+        rb"\blast_insert_id`?\s*\(\s*(\)|[-/#])|@@\S*(last_insert_id|identity)\b", re.IGNORECASE
     ),
 }
 
@@ -44,8 +41,7 @@ def asked_for(text: bytes) -> Leftover:
     answered = Leftover.ROW_COUNT
     if _INSERTS.match(first):
         answered |= Leftover.INSERT_ID
-    asked = _mentioned(first) & answered | _mentioned(text) & ~answered
-    return asked | Leftover.INSERT_ID if may_call_stored_function(first) else asked
+    return _mentioned(first) & answered | _mentioned(text) & ~answered
 
 
 class Asking:

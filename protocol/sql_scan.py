@@ -1,8 +1,8 @@
 """What can stand anywhere in a statement: functions that do something, assignments, clauses that lock."""
 
 from protocol.holds import Hold, HoldKind
-from protocol.sql import Lexeme, tokenize
-from protocol.sql_part import DEPTHS, Notes, Part, is_name
+from protocol.sql import Lexeme
+from protocol.sql_part import DEPTHS, Notes, Part
 
 _ALL_USER_LOCKS = Hold(HoldKind.USER_LOCK)
 
@@ -100,28 +100,6 @@ def scan(part: Part, notes: Notes) -> None:
             _scan_into(part, index + 1, notes)
         elif key in _SCANNED:
             _scan_word(part, index, notes)
-
-
-#: What a name with a parenthesis behind it is no function after.
-_IN_FRONT_OF_TABLES = frozenset(
-    {"INTO", "INSERT", "REPLACE", "IGNORE", "DELAYED", "LOW_PRIORITY", "HIGH_PRIORITY", "TABLE", "WITH", "RECURSIVE"}
-) | {"."}
-
-
-def may_call_stored_function(text: bytes) -> bool:
-    """Return whether a statement names a function in its text that may be a stored one."""
-    tokens = tokenize(text) or []
-    keys = [token.key for token in tokens]
-    for index, key in enumerate(keys):
-        if key != "(" or not index or keys[index - 1] in _IN_FRONT_OF_PARENTHESES | _NATIVE:
-            continue
-        name = tokens[index - 1]
-        if is_name(name) and (index < 2 or keys[index - 2] not in _IN_FRONT_OF_TABLES):
-            return True
-        # In another schema: INTO a.t (...), or a.f(...).
-        if index >= 4 and keys[index - 2] == "." and keys[index - 4] not in _IN_FRONT_OF_TABLES:
-            return True
-    return False
 
 
 def _scan_word(part: Part, index: int, notes: Notes) -> None:

@@ -738,32 +738,6 @@ def test_an_id_that_went_with_its_link_is_not_made_up(stack: ExitStack, guard: G
     assert through.rows(ask) == ((100,),)
 
 
-def test_no_program_gets_an_id_that_went_with_its_link(stack: ExitStack, guard: Guard, server: Server) -> None:
-    names = stack.enter_context(schemas(server, 2, 2, SCHEMA))
-    through, _ = connect_twins(stack, guard, server, names, autocommit=True)
-    for statement in (
-        "CREATE TABLE child (parent BIGINT)",
-        "CREATE PROCEDURE adds() INSERT INTO child VALUES (LAST_INSERT_ID())",
-        "CREATE FUNCTION parent() RETURNS BIGINT NOT DETERMINISTIC READS SQL DATA RETURN LAST_INSERT_ID()",
-        "PREPARE adds FROM 'INSERT INTO child VALUES (LAST_INSERT_ID())'",
-    ):
-        through.run(statement)
-    for use in ("CALL adds()", "EXECUTE adds", "INSERT INTO child VALUES (parent())", "SELECT parent()"):
-        # The link has to be lost before the guard has read it back, a tenth of a second later.
-        for _ in range(10):
-            through.run("INSERT INTO t (v) VALUES ('y')")
-            through.lose()
-            (answer,) = through.run(use)
-            if is_error(answer, 1180):
-                break
-        assert is_error(answer, 1180), use
-        # An ordinary statement is told nothing.
-        (answer,) = through.run("INSERT INTO t (v) VALUES ('z')")
-        assert not is_error(answer, 1180)
-        through.settle()
-    assert through.rows("SELECT COUNT(*) FROM child WHERE parent = 0") == ((0,),)
-
-
 @pytest.mark.parametrize("capabilities", [CAPABILITIES, NO_EOF, LISTENING], ids=["plain", "no EOF", "session track"])
 def test_writes_to_a_binary_log(own_server: StartServer, start_guard: StartGuard, capabilities: int) -> None:
     server = own_server("--log-bin=log", "--server-id=7")

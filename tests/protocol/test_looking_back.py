@@ -22,17 +22,6 @@ INSERT_ID, ROW_COUNT, WARNINGS = Leftover.INSERT_ID, Leftover.ROW_COUNT, Leftove
         (b"SELECT 1; SELECT LAST_INSERT_ID()", INSERT_ID),
         (b"SELECT ROW_COUNT(); SELECT 1", ROW_COUNT),
         (b"DO 1; SHOW WARNINGS", WARNINGS),
-        # What they run may ask for it.
-        (b"CALL p()", INSERT_ID),
-        (b" /* why */ execute s USING @a", INSERT_ID),
-        (b"SELECT 1; CALL p", INSERT_ID),
-        (b"INSERT INTO child VALUES (parent())", INSERT_ID),
-        (b"SELECT db.f(1)", INSERT_ID),
-        (b"SELECT `f` (1) FROM t", INSERT_ID),
-        (b"INSERT INTO child (parent) VALUES (NULL), (CONCAT('a', UPPER('b')))", Leftover(0)),
-        (b"INSERT IGNORE db.child (parent) VALUES (1)", Leftover(0)),
-        (b"insert into `db`.`child`(`parent`) select max(id) from t where id in (1, 2) and (a = 1)", Leftover(0)),
-        (b"UPDATE t SET recall = 1, executed = 'call p()'", Leftover(0)),
     ],
 )
 def test_what_is_asked_for(text: bytes, asked: Leftover) -> None:
