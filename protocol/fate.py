@@ -148,10 +148,11 @@ def may_have_ended_transaction(
 ) -> bool:
     """Tell whether commands that have failed may have ended the open transaction, or left one that was not open.
 
-    Nobody has said since how things stand: the answer to a command that fails does not.
+    Nobody has said since how things stand: the answer to a command that fails does not. While autocommit is off, a
+    transaction that was rolled back is no matter: whatever came behind it was in the next one.
     """
     return len(failures) >= MOST_FAILURES or any(
-        code in _ROLLING_BACK
+        (code in _ROLLING_BACK and circumstances.autocommit)
         or (command.command not in _HARMLESS and kind_of(command, memory, circumstances) not in _STAYS_IN_TRANSACTION)
         for command, code in failures
     )

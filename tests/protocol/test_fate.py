@@ -200,6 +200,13 @@ def test_what_fails_may_have_ended_the_transaction(
     assert may_have_ended_transaction(commands, Wire().memory, INSIDE) == is_doubtful
 
 
+def test_while_autocommit_is_off_one_transaction_follows_the_other() -> None:
+    without = replace(INSIDE, autocommit=False)
+    memory = Wire().memory
+    assert not may_have_ended_transaction([(a_command(CHANGE), 1213), (a_command(READ), 1205)], memory, without)
+    assert may_have_ended_transaction([(a_command(DDL), 1213)], memory, without)  # it has committed before it failed
+
+
 def test_a_pipeline_in_a_transaction() -> None:
     assert judge(CHANGE, READ, PING, CHANGE, circumstances=INSIDE) == [ROLLED_BACK, ROLLED_BACK, UNKNOWN, ROLLED_BACK]
 
