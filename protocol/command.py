@@ -36,7 +36,7 @@ from protocol.plain import is_plain
 from protocol.prepared import NO_STATEMENT_ID, PreparedStatement, asks_for_cursor, find_types, keep_types
 from protocol.reply import Expected, ReplyKind, ReplyTracker, Stage
 from protocol.sql import text_start
-from protocol.statement import classify, may_leave_transaction
+from protocol.statement import classify, runs_others
 
 _HEADER_AND_FIRST = Struct("<IB").unpack_from
 
@@ -133,7 +133,7 @@ class Decision:
 
 def _may_begin(statement: Statement, text: bytes | None) -> bool:
     """Tell whether a statement may open a transaction and then fail; its text is None if it was too large."""
-    return statement.kind is Kind.OTHER and (text is None or may_leave_transaction(text))
+    return statement.kind is Kind.OTHER and (text is None or runs_others(text))
 
 
 def _same_thread(thread_id: int) -> int:
@@ -343,7 +343,7 @@ class CommandReader:
         if _may_begin(statement, text):
             self._memory.doubt_transaction()
         if is_large:
-            return effects and replace(effects, explains_change=False)
+            return effects and replace(effects, explains_change=False, user_literals=(), system_literals=())
         kill = find_kill(text)
         if kill is not None and (thread_id := self._current_thread(kill.thread_id)) != kill.thread_id:
             new = text[: kill.start] + str(thread_id).encode() + text[kill.stop :]

@@ -40,6 +40,9 @@ class Effects:
     user_variables: frozenset[bytes] = frozenset()
     #: Session variables, in lower case, whose values the server may not report as they are then.
     system_variables: frozenset[str] = frozenset()
+    #: Those of both kinds of which the text has the value itself, as it stands there.
+    user_literals: tuple[tuple[bytes, str], ...] = ()
+    system_literals: tuple[tuple[str, str], ...] = ()
     takes: tuple[Hold, ...] = ()
     #: A name that is empty stands for all of that kind.
     releases: tuple[Hold, ...] = ()

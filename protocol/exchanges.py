@@ -13,7 +13,7 @@ bookkeeping are judged any differently for it.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 from protocol.constants import HEADER_LENGTH, OK_BYTE, CommandCode, SessionTrack, Status
 from protocol.effects import Effects, Kind
@@ -40,12 +40,16 @@ _FOR_LATER = frozenset({SessionTrack.SYSTEM_VARIABLES, SessionTrack.SCHEMA, Sess
 
 
 class Exchange(NamedTuple):
-    """A command, the reply to it, what the client sees of that, as packets, and the status flags in it."""
+    """A command, the reply to it, and what the client sees of that, as packets.
+
+    ``status`` are the flags in the reply. ``unsettles``: the server has to be asked what has become of the session.
+    """
 
     command: bytes
     reply: bytes
     shown: bytes
     status: int
+    unsettles: bool
 
 
 #: What decides how a reply is shown: the capabilities of the link, and what the client wants to be told.
@@ -122,17 +126,21 @@ def find_exchange(
     if text is None or not text.isascii() or b"\\" in text or classify(text).kind not in _SETS:
         return None
     status = _harmless_status(reply)
-    return None if status is None else Exchange(command, reply, shown, status)
+    return None if status is None else Exchange(command, reply, shown, status, _unsettles(asked.note))
 
 
-def _only_sets(note: object) -> bool:
+def _only_sets(note: object) -> TypeGuard[Effects]:
     """Tell whether a statement only sets variables, of which the server tells or can be asked."""
     if not isinstance(note, Effects):
         return False
-    names = note.system_variables
-    return note == Effects(explains_change=True, system_variables=names, counted=note.counted) and names.isdisjoint(
-        _NOT_FOR_LATER
-    )
+    names, literals = note.system_variables, note.system_literals
+    only_sets = Effects(explains_change=True, system_variables=names, system_literals=literals, counted=note.counted)
+    return note == only_sets and names.isdisjoint(_NOT_FOR_LATER)
+
+
+def _unsettles(note: Effects) -> bool:
+    """Tell whether a statement sets variables of which neither the server nor its text tells the value."""
+    return not note.system_variables.issubset(name for name, _ in note.system_literals)
 
 
 def _harmless_status(reply: bytes) -> int | None:

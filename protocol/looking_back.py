@@ -1,9 +1,13 @@
 """What a statement leaves behind for the next one to ask for, and which statements ask."""
 
 import re
+from collections.abc import Sequence
 from enum import Flag, auto
+from itertools import pairwise
 
-from protocol.sql import tokenize
+from protocol.sql import Token, tokenize
+from protocol.sql_part import DEPTHS, is_name
+from protocol.statement import runs_others
 
 
 class Leftover(Flag):
@@ -31,6 +35,8 @@ _QUESTIONS = {
 #: In bytes, with some room for spaces; one that is longer is not found where it lies across two pieces.
 _LONGEST_QUESTION = 256
 
+_CHANGING = frozenset({"INSERT", "REPLACE", "UPDATE", "DELETE"})
+
 _INSERTS = re.compile(rb"\s*(insert|replace)\b", re.IGNORECASE)
 
 
@@ -42,6 +48,30 @@ def asked_for(text: bytes) -> Leftover:
     if _INSERTS.match(first):
         answered |= Leftover.INSERT_ID
     return _mentioned(first) & answered | _mentioned(text) & ~answered
+
+
+def covers(text: bytes, *, has_warnings: bool) -> bool:
+    """Tell whether a statement looks back at nothing, and leaves nothing to be looked back at of what was before it.
+
+    LAST_INSERT_ID() is another matter. ``has_warnings``: what was before it has left some; on MariaDB they stay until a
+    statement uses a table (``opt_clear_warning_info()`` in ``mysql_execute_command()``, ``sql/sql_parse.cc``).
+    """
+    if _mentioned(text) & ~Leftover.INSERT_ID or runs_others(text):
+        return False
+    tokens = tokenize(text) or []
+    if not tokens:
+        return False
+    return not has_warnings or tokens[0].key in _CHANGING or _selects_from_table(tokens)
+
+
+def _selects_from_table(tokens: Sequence[Token]) -> bool:
+    """Tell whether there is a FROM with a table behind it that is in no parentheses."""
+    depth = 0
+    for token, following in pairwise(tokens):
+        depth += DEPTHS.get(token.key, 0)
+        if token.key == "FROM" and not depth:
+            return tokens[0].key == "SELECT" and is_name(following) and following.key != "DUAL"
+    return False
 
 
 class Asking:

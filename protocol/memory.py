@@ -7,7 +7,8 @@ Theory of operation
 reports by itself arrives in :attr:`SessionMemory.tracked`.
 
 What neither tells for sure is *unsettled* until it has been read back from the server, which happens once the session
-has been quiet for a moment (:mod:`protocol.settling`). Until then it is a hold: something that a new link cannot have.
+has been quiet for a moment, or in front of a command if it never is (:mod:`protocol.settling`). Until then it is a
+hold: something that a new link cannot have.
 """
 
 from collections import Counter
@@ -47,6 +48,9 @@ _ISOLATION_VARIABLES = ("transaction_isolation", "tx_isolation")
 _DECEPTIVE_CHARSETS = frozenset({"big5", "cp932", "gb18030", "gbk", "sjis"})
 
 
+#: Values are not taken out of texts where a session has more user variables than this.
+_MOST_LITERALS = 256
+
 #: So many statements are found among those that were executed last.
 _EXECUTED_LAST = 64
 
@@ -78,6 +82,8 @@ class SessionMemory:
         #: SQL of the user variables' values, by name.
         self.user_variables: dict[bytes, str] = {}
         self.unsettled_variables: frozenset[bytes] = _NO_NAMES
+        #: User variables of which the text of a SET has the value, and how that text was read.
+        self._literals: dict[bytes, Dialect] = {}
         self.unsettled_system_variables: frozenset[str] = _NO_NAMES
         #: What CURRENT_ROLE() was when it was read back; None if no role has been set.
         self.role: str | None = None
@@ -139,7 +145,7 @@ class SessionMemory:
         holds += [Hold(HoldKind.CURSOR) for statement in prepared if statement.has_cursor]
         holds += [Hold(HoldKind.LONG_DATA) for statement in prepared if statement.has_long_data]
         holds += [Hold(HoldKind.LARGE_PREPARE) for statement in prepared if statement.text is None]
-        holds += [Hold(HoldKind.UNSETTLED, f"@{_shown(name)}") for name in sorted(self.unsettled_variables)]
+        holds += [Hold(HoldKind.UNSETTLED, f"@{_shown(name)}") for name in sorted(self.doubtful_variables)]
         holds += [Hold(HoldKind.UNSETTLED, f"@@{name}") for name in sorted(self.unsettled_system_variables)]
         textless = [*sorted(self.sql_statements.lost), *self.sql_statements.unread]
         holds += [Hold(HoldKind.UNSETTLED, f"PREPARE {_shown(name)}") for name in textless]
@@ -162,10 +168,18 @@ class SessionMemory:
         return [hold for hold in self._holds if hold.kind is HoldKind.USER_LOCK and hold.name != "?"]
 
     @property
+    def doubtful_variables(self) -> frozenset[bytes]:
+        """The user variables that have to be read back."""
+        if not self._literals:
+            return self.unsettled_variables
+        dialect = self.dialect
+        return self.unsettled_variables.union(name for name, read in self._literals.items() if read != dialect)
+
+    @property
     def is_unsettled(self) -> bool:
         """Something has to be read back from the server by SELECTs."""
         return bool(
-            self.unsettled_variables
+            self.doubtful_variables
             or self.unsettled_system_variables
             or self.sql_statements.unread
             or self.is_role_unsettled
@@ -220,6 +234,23 @@ class SessionMemory:
         page "Server Tracking of Client Session State".
         """
         return "w" in self.tracked.transaction_state
+
+    def settle_variable(self, name: bytes, literal: str) -> None:
+        """Take note of what a user variable is, as a literal that is read the same by all sessions."""
+        self._forget_variable(name)
+        self.user_variables[name] = literal
+        self.release(Hold(HoldKind.UNSETTLED, f"@{_shown(name)}"))
+
+    def give_up_variable(self, name: bytes) -> None:
+        """Hold a user variable that cannot be read back."""
+        self._forget_variable(name)
+        self.user_variables.pop(name, None)
+        self.hold(Hold(HoldKind.UNSETTLED, f"@{_shown(name)}"))
+        self.sql_statements.give_up(name)
+
+    def _forget_variable(self, name: bytes) -> None:
+        self.unsettled_variables -= {name}
+        self._literals.pop(name, None)
 
     def settle_system_variables(self, values: Mapping[str, str]) -> None:
         """Take note of what the unsettled system variables are."""
@@ -363,6 +394,8 @@ class SessionMemory:
         match note:
             case Effects():
                 self._apply(note, failed=failed)
+                if not failed:
+                    self._take_literals(note)
             case Preparing():
                 self._end_prepare(note, failed=failed)
             case Executing():
@@ -460,6 +493,19 @@ class SessionMemory:
         if not failed:
             for hold in effects.releases:
                 self._release(hold)
+
+    def _take_literals(self, effects: Effects) -> None:
+        """Take note of variables whose values the text of a statement has. How a string is read may change."""
+        for name, literal in effects.user_literals:
+            if len(self.user_variables) < _MOST_LITERALS:
+                self.settle_variable(name, literal)
+                if literal.startswith("'"):
+                    self._literals[name] = self.dialect
+        for variable, value in effects.system_literals:
+            if variable not in _DIALECT_VARIABLES:
+                self.tracked.variables.pop(variable, None)
+                self.tracked.variables[variable] = value
+                self.unsettled_system_variables -= {variable}
 
     def _count(self, statements: int, *, failed: bool) -> None:
         if failed and statements:

@@ -218,7 +218,7 @@ class Rider:
 
     def _read_journal(self) -> None:
         """Read the exchanges that have passed, as if they were just passing."""
-        for command, reply, shown, _ in self._walker.journal:
+        for command, reply, shown, *_ in self._walker.journal:
             self._take_command(command)
             if self._tracker.take(reply) != (shown, len(reply)):
                 raise RuntimeError(f"the client was shown another reply to a command than it should be: {command!r}")

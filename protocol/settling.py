@@ -83,7 +83,7 @@ class Settling:
 
     def __init__(self, memory: SessionMemory) -> None:
         self._memory = memory
-        self._names = sorted(memory.unsettled_variables | memory.sql_statements.variables)
+        self._names = sorted(memory.doubtful_variables | memory.sql_statements.variables)
         self._system = sorted(memory.unsettled_system_variables)
         self._locks = memory.user_locks
         self._asks_for_role = memory.is_role_unsettled
@@ -153,9 +153,7 @@ class Settling:
                     digits or b"",
                     is_unsigned=column in answer.unsigned,
                 )
-                memory.user_variables[name] = literal
-                memory.unsettled_variables -= {name}
-                memory.release(_hold(name))
+                memory.settle_variable(name, literal)
                 if name in memory.sql_statements.variables:
                     self._keep_text(name, literal, collation or b"binary", digits or b"")
 
@@ -195,14 +193,7 @@ class Settling:
     def _give_up(self, name: bytes) -> None:
         """Hold what cannot be read back."""
         self._names.remove(name)
-        self._memory.unsettled_variables -= {name}
-        self._memory.user_variables.pop(name, None)
-        self._memory.hold(_hold(name))
-        self._memory.sql_statements.give_up(name)
-
-
-def _hold(name: bytes) -> Hold:
-    return Hold(HoldKind.UNSETTLED, "@" + name.decode(errors="replace"))
+        self._memory.give_up_variable(name)
 
 
 def _variable(name: bytes) -> str:

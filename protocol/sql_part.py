@@ -69,6 +69,9 @@ class Notes:
         self.is_multiple = is_multiple
         self.user_variables: set[bytes] = set()
         self.system_variables: set[str] = set()
+        #: Values of those of both kinds that are given by a literal, as it stands in the text.
+        self.user_literals: dict[bytes, str] = {}
+        self.system_literals: dict[str, str] = {}
         #: Variables set in a way that servers report correctly, unless there are other statements beside it.
         self.reported: set[str] = set()
         #: Values of the variables that say what is to be reported.
@@ -92,6 +95,8 @@ class Notes:
         """Note that user variables may be assigned to."""
         assigned = set(names)
         self.user_variables |= assigned
+        for name in assigned & self.user_literals.keys():
+            del self.user_literals[name]
         if any(sql.variable in assigned and sql.name not in self.deallocates for sql in self.prepares):
             self.take(UNEXPLAINED)  # the text of a statement is not in the variable any more
 
@@ -148,6 +153,8 @@ class Notes:
         return Effects(
             frozenset(self.user_variables),
             frozenset(self.system_variables),
+            () if self.is_multiple else tuple(self.user_literals.items()),
+            () if self.is_multiple else tuple(self.system_literals.items()),
             tuple(self.takes),
             tuple(self.releases),
             tuple(self.renames),

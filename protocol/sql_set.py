@@ -1,5 +1,6 @@
 """The rules for SET in all its forms."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from protocol.effects import Kind
@@ -27,6 +28,9 @@ _TOGETHER = {
     for name in pair
 }
 
+#: With @@ and without a scope, these are set for the next transaction only.
+_ONE_SHOT = frozenset({"transaction_isolation", "transaction_read_only", "tx_isolation", "tx_read_only"})
+
 #: Variables by which binary logs are replayed. What they read is not what they were set to.
 _REPLAY_VARIABLES = frozenset(
     {"timestamp", "insert_id", "rand_seed1", "rand_seed2", "pseudo_thread_id", "gtid_next", "gtid_seq_no"}
@@ -37,6 +41,12 @@ _RESETS = {"timestamp": (b"default", b"0"), "gtid_next": (b"default", b"'automat
 _LITERALS = frozenset({Lexeme.WORD, Lexeme.NUMBER, Lexeme.STRING})
 #: How the names of those begin that say what is to be reported.
 _REPORT_PREFIX = "session_track_"
+
+_PLAIN_LITERAL = re.compile(
+    r"-?[0-9]{1,18}(\.[0-9]{1,18})?|NULL|TRUE|FALSE|'[ !#-&(-\[\]-~]*'", re.ASCII | re.IGNORECASE
+)
+#: What is a setting beside those, as servers write it.
+_PLAIN_WORDS = frozenset({"ON", "OFF"})
 
 _INSERT_IDS = frozenset({"last_insert_id", "identity"})
 _TRANSACTION_WORDS = frozenset(
@@ -81,7 +91,11 @@ def _set_item(part: Part, start: int, stop: int, notes: Notes) -> Kind:
     tokens = part.tokens[start:stop]
     first, second = part.key(start), part.key(start + 1)
     if len(tokens) >= 3 and tokens[0].lexeme is Lexeme.USER and second in _ASSIGNS:
-        notes.assign([part.variable(tokens[0])])
+        name = part.variable(tokens[0])
+        notes.assign([name])
+        # How another name is to be read depends on the character set.
+        if (literal := _literal(tokens[2:])) and name.isascii() and name.decode().isprintable():
+            notes.user_literals[name] = literal
         return Kind.SESSION if _is_harmless(part, start + 2, stop) else Kind.OTHER
     if second not in _ASSIGNS and len(tokens) >= 2:
         if first == "ROLE":
@@ -137,10 +151,28 @@ def _set_variable(part: Part, start: int, stop: int, notes: Notes) -> Kind:
     else:
         wanted = notes.system_variables if is_direct or name in _TOGETHER else notes.reported
         wanted |= _TOGETHER.get(name, {name})
+        notes.system_literals.pop(name, None)
+        value = _setting(part.tokens[index + 1 : stop])
+        if is_direct and value and not (name in _TOGETHER or (name in _ONE_SHOT and not scope)):
+            notes.system_literals[name] = value
         _note_report(name, part.tokens[index + 1 : stop], notes)
     if not _is_harmless(part, index + 1, stop):
         return Kind.OTHER
     return Kind.AUTOCOMMIT if name == "autocommit" else Kind.SESSION
+
+
+def _literal(tokens: Sequence[Token]) -> str:
+    """Give the text of a literal that means the same whatever the sql_mode; empty if it is something else."""
+    text = b"".join(token.text for token in tokens).decode(errors="replace")
+    return text if len(tokens) <= 2 and _PLAIN_LITERAL.fullmatch(text) else ""
+
+
+def _setting(tokens: Sequence[Token]) -> str:
+    """Give the value that a variable is set to, as servers report it, where that is a literal; else nothing."""
+    if len(tokens) == 1 and tokens[0].key in _PLAIN_WORDS:
+        return tokens[0].key
+    literal = _literal(tokens)
+    return literal.strip("'") if literal[:1] in ("", "'", "-") or literal[:1].isdigit() else ""
 
 
 def _note_report(name: str, value: Sequence[Token], notes: Notes) -> None:

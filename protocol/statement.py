@@ -102,7 +102,10 @@ def read_only_check(text: bytes, *, backslash_escapes: bool = True) -> bytes | N
 _RUNNING = frozenset({"CALL", "EXECUTE", "BEGIN", "CASE", "DECLARE", "FOR", "IF", "LOOP", "REPEAT", "WHILE"})
 
 
-def may_leave_transaction(text: bytes) -> bool:
-    """Tell whether a statement may open a transaction with something in it, and then fail and leave it open."""
+def runs_others(text: bytes) -> bool:
+    """Tell whether a statement runs others, in which nobody has looked, or may be the beginning of several.
+
+    So it may open a transaction with something in it, and then fail and leave it open.
+    """
     tokens = tokenize(text)
     return tokens is None or any(token.key in _RUNNING for token in tokens)

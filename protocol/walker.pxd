@@ -43,6 +43,7 @@ cdef struct Exchange:
     const uint8_t* shown  # what the client sees of the reply
     size_t shown_length
     uint16_t status  # as the reply has it
+    int unsettles  # it leaves something to be read back
 
 cdef enum:
     JOURNAL_LENGTH = 16
@@ -63,6 +64,7 @@ cdef struct Walk:
     const Exchange* first_awaited
     const Exchange* journal[JOURNAL_LENGTH]  # those that have passed and are still to be read
     size_t journal_length
+    int is_unsettled  # one in the journal has left something to be read back
 
 cdef Walked walk(Walk* walk, uint8_t* data, size_t* end, size_t* passed) noexcept nogil
 cdef bint admits(Walk* walk, const uint8_t* packet, size_t length) noexcept nogil

@@ -3,13 +3,13 @@ from collections.abc import Sequence
 from protocol.riding import Position
 
 class ExchangeTable:
-    exchanges: tuple[tuple[bytes, bytes, bytes, int], ...]
-    def __init__(self, exchanges: Sequence[tuple[bytes, bytes, bytes, int]]) -> None: ...
+    exchanges: tuple[tuple[bytes, bytes, bytes, int, bool], ...]
+    def __init__(self, exchanges: Sequence[tuple[bytes, bytes, bytes, int, bool]]) -> None: ...
 
 class Walker:
     position: Position
     @property
-    def journal(self) -> list[tuple[bytes, bytes, bytes, int]]: ...
+    def journal(self) -> list[tuple[bytes, bytes, bytes, int, bool]]: ...
     def agree(
         self,
         *,

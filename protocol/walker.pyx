@@ -562,6 +562,7 @@ cdef Walked take_known(Walk* walk, uint8_t* data, size_t* end, size_t* passed) n
         passed[0] = entry.shown_length
         walk.journal[walk.journal_length] = entry
         walk.journal_length += 1
+        walk.is_unsettled = walk.is_unsettled or entry.unsettles
         walk.awaited = 0
         at.left_warnings = False
         end_result(at, entry.status, 0)
@@ -653,7 +654,7 @@ cdef uint8_t* copied(bytes data) except NULL:
 
 
 cdef class ExchangeTable:
-    """Exchanges that walkers are to know: command, reply, what the client sees of it, and the status in it.
+    """Exchanges that walkers are to know, each a :class:`protocol.exchanges.Exchange`.
 
     Those of the same command have to follow one another.
 
@@ -669,12 +670,13 @@ cdef class ExchangeTable:
         self.entries = <Exchange*> calloc(max(count, 1), sizeof(Exchange))
         if self.entries == NULL:
             raise MemoryError
-        for index, (command, reply, shown, status) in enumerate(self.exchanges):
+        for index, (command, reply, shown, status, unsettles) in enumerate(self.exchanges):
             entry = &self.entries[index]
             entry.command, entry.command_length = command, len(command)
             entry.reply, entry.reply_length = reply, len(reply)
             entry.shown, entry.shown_length = shown, len(shown)
             entry.status = status
+            entry.unsettles = unsettles
             if entry.shown_length > entry.reply_length:
                 raise ValueError(f"{len(shown)} bytes are shown of {len(reply)}")
 
@@ -703,7 +705,7 @@ cdef class Walker:
     @position.setter
     def position(self, position):
         self.walk.position = position
-        self.walk.awaited = self.walk.journal_length = 0
+        self.walk.awaited = self.walk.journal_length = self.walk.is_unsettled = 0
 
     @property
     def journal(self):

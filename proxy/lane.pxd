@@ -49,6 +49,7 @@ cdef struct State:
     int server_is_ending
     int is_unsettled
     int waits_to_settle  # until there is nothing to look back at
+    double settles_at  # in front of a command, too
     int code  # of the command that is being answered
     uint64_t commands
     uint64_t bytes_up

@@ -18,6 +18,7 @@ class Lane(Walker):
         command: bytes,
         is_unsettled: bool,
         waits_to_settle: bool,
+        settles_at: float,
     ) -> None: ...
     def unload(self) -> tuple[bytes, bytes, bytes, bytes]: ...
     @property

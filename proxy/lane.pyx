@@ -51,6 +51,8 @@ cdef enum:
 cdef double PATIENCE = 0.02
 #: A session that has been quiet for so long is settled, as by proxy.upstream.
 cdef double QUIET = 0.1
+#: What has been to be settled for so long is settled in front of the next command, as by proxy.upstream.
+cdef double BUSY = 0.03
 
 
 # Pieces
@@ -198,6 +200,7 @@ cdef Reason read_client(State* state, uint8_t* buffer, double now) noexcept nogi
         # Another command waits in a record of its own, of which epoll would not tell again.
         or (state.client.tls != NULL and may_have_more(&state.client, count, 0))
         or now - state.server.heard_at > state.validate_after
+        or now > state.settles_at
         or not (admits(state.walk, buffer, count) or knows(state.walk, buffer, count))
         or not keep_command(state, buffer, count)
     ):
@@ -260,7 +263,7 @@ cdef Reason read_server(State* state, uint8_t* buffer, double now) noexcept nogi
             return keep_for(state, &server.received, buffer, end, REPLY)
         walked = walk(state.walk, buffer, &end, &passed)
         if walked == ENDED:
-            note_rest(state)
+            note_rest(state, now)
         if passed:
             state.bytes_down += passed
             reason = give_client(state, buffer, passed, now)
@@ -281,7 +284,7 @@ cdef Reason read_server(State* state, uint8_t* buffer, double now) noexcept nogi
     return NONE
 
 
-cdef void note_rest(State* state) noexcept nogil:
+cdef void note_rest(State* state, double now) noexcept nogil:
     """Take note that a command has been answered."""
     forget_command(state)
     if (
@@ -290,6 +293,8 @@ cdef void note_rest(State* state) noexcept nogil:
         state.is_unsettled = True
     if state.walk.journal_length:
         state.is_unsettled = True  # what has passed may be something to be settled
+    if state.walk.is_unsettled:
+        state.settles_at = min(state.settles_at, now + BUSY)
     if state.waits_to_settle and not state.walk.position.left_warnings and -1 <= state.walk.position.row_count <= 0:
         state.is_unsettled = True
 
@@ -358,13 +363,14 @@ cdef class Lane(Walker):
         drop(&self.state.server.unsent)
 
     def load(self, client, server, *, double heard_at, double validate_after, bytes received, bytes command,
-             bint is_unsettled, bint waits_to_settle):
+             bint is_unsettled, bint waits_to_settle, double settles_at):
         """Get ready for a ride.
 
         ``client`` and ``server`` are the sockets, plain or ``ssl.SSLSocket``; ``heard_at`` is when the server was last
         heard, by CLOCK_MONOTONIC. ``received`` is the beginning of a packet of the server's, ``command`` is what it is
         answering. ``is_unsettled``: the session is to be settled once it is quiet; ``waits_to_settle``: that can only be
-        done once another statement has left nothing to be looked back at.
+        done once another statement has left nothing to be looked back at; ``settles_at``: from then on, by
+        CLOCK_MONOTONIC, in front of a command, too.
         """
         cdef State* state = &self.state
         if len(received) > TAIL_BYTES:
@@ -382,6 +388,7 @@ cdef class Lane(Walker):
         state.is_blocked = state.has_more = state.server_is_ending = state.is_recalled = False
         state.is_unsettled = is_unsettled
         state.waits_to_settle = waits_to_settle
+        state.settles_at = settles_at
         state.reason = NONE
         state.commands = state.bytes_up = state.bytes_down = 0
         if not keep(&state.server.received, received, len(received)) or not keep_command(state, command, len(command)):

@@ -66,6 +66,7 @@ class PumpRelay:
             command=rider.board(),
             is_unsettled=self._upstream.next_settling() < _NEVER,
             waits_to_settle=self._upstream.is_unsettled,
+            settles_at=self._upstream.next_busy_settling() - _trio_clock(),
         )
         self._counted = (0, 0, 0)
         self._is_riding = True

@@ -46,7 +46,7 @@ class ProbeDue:
 
 @dataclass(frozen=True)
 class SettlingDue:
-    """The session has been quiet for a moment, and the server is to be asked what it has become."""
+    """The server is to be asked what the session has become: it has been quiet for a moment, or busy for too long."""
 
 
 @dataclass(frozen=True)
@@ -284,6 +284,8 @@ class TrioRelay:
         if reader.decision is None:
             if upstream.must_validate(client.heard_at):
                 return ProbeDue()
+            if upstream.at_rest and not client.has_unsent and upstream.must_settle(client.inbox):
+                return SettlingDue()
             owed = len(upstream.tracker.expected)
             count = reader.take(client.inbox)
             if count:

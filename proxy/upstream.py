@@ -8,14 +8,16 @@ from config import Config
 from protocol.command import CommandReader
 from protocol.constants import ERR_BYTE, HEADER_LENGTH, Capability, CommandCode, ErrorCode, Status
 from protocol.errors import MalformedPacket, ProtocolError, Refusal, ServerError
+from protocol.fate import text_of
 from protocol.framing import build_packet
 from protocol.handshake import ChangeUser, Greeting
 from protocol.holds import Hold, HoldKind
 from protocol.login import ClientLogin, Proof
+from protocol.looking_back import covers
 from protocol.memory import SessionMemory
 from protocol.packets import Ok
 from protocol.prepared import PreparedStatement
-from protocol.reply import ReplyTracker
+from protocol.reply import Expected, ReplyKind, ReplyTracker
 from proxy.asking import Asking
 from proxy.dialogue import Conversation
 from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
@@ -30,6 +32,8 @@ _LARGEST_LOGIN_CHARSET = 0xFF
 
 #: A session that has been quiet for so long is settled.
 _QUIET_SECONDS = 0.1
+#: What has been to be settled for so long is settled in front of the next command.
+_BUSY_SECONDS = 0.03
 #: How the characteristics of a transaction are reported that has not begun yet.
 _PENDING = "SET TRANSACTION"
 
@@ -73,6 +77,8 @@ class Upstream(Asking):
         self.losses = 0
         #: Since when the client was idle when that was last found to be longer than wait_timeout.
         self._outlived_since: float | None = None
+        #: Since when it has been to be settled, in trio's time; infinity: it was not when that was last looked at.
+        self._unsettled_since = float("inf")
         self._threads = shared.threads
         self._tally = shared.tally
         self._contact = shared.contact
@@ -318,16 +324,44 @@ class Upstream(Asking):
 
     def next_settling(self) -> float:
         """Tell when the session is to be settled, in trio's time, unless the client does something before."""
-        memory, tracker = self.memory, self.tracker
         if not self.is_unsettled:
             return float("inf")
-        # Where there is something to look back at, it would be spoiled. A one-shot SET TRANSACTION would be used up.
-        is_harmless = (
-            self.can_restore_row_count
-            and not tracker.left_warnings
-            and (self.in_transaction or not memory.tracked.characteristics)
-        )
+        # Where there is something to look back at, it would be spoiled.
+        is_harmless = self._can_be_asked and self.can_restore_row_count and not self.tracker.left_warnings
         return self.active_at + _QUIET_SECONDS if is_harmless else float("inf")
+
+    def next_busy_settling(self) -> float:
+        """Tell from when on the session is to be settled in front of the client's next command, in trio's time.
+
+        Otherwise one that is never quiet could never be restored.
+        """
+        self._unsettled_since = min(self._unsettled_since, self.active_at) if self.memory.is_unsettled else float("inf")
+        return self._unsettled_since + _BUSY_SECONDS
+
+    def must_settle(self, inbox: bytes) -> bool:
+        """Tell whether the session, which is at rest, is to be settled before the first command there goes out."""
+        now = trio.current_time()
+        if now < self.next_busy_settling() or not self._can_be_asked or not self._is_covered_by(inbox):
+            return False
+        self._unsettled_since = now
+        return True
+
+    @property
+    def _can_be_asked(self) -> bool:
+        """Whether asking the server spoils nothing but what can be looked back at: not a one-shot SET TRANSACTION."""
+        return self.in_transaction or not self.memory.tracked.characteristics
+
+    def _is_covered_by(self, inbox: bytes) -> bool:
+        """Tell whether a command leaves nothing to be looked back at of what would be spoiled."""
+        has_warnings = self.tracker.left_warnings
+        if self.can_restore_row_count and not has_warnings:
+            return True
+        size = HEADER_LENGTH + int.from_bytes(inbox[:3], "little")
+        if len(inbox) < size:
+            return False
+        command = Expected(inbox[HEADER_LENGTH], ReplyKind.NONE, 1, packet=inbox[:size])
+        text = text_of(command, self.memory, self.capabilities)
+        return text is not None and covers(text, has_warnings=has_warnings)
 
     def quit(self) -> None:
         """End the session as a client does, so that the server does not count it as aborted, and close the link.

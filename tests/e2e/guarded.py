@@ -46,7 +46,7 @@ class Guarded:
     def settle(self) -> None:
         """Give the guard something to read back, and wait until it knows all that the session is."""
         times = self.times_settled()
-        self.query("SET @settled = 1")
+        self.query("SET @settled = 1 + 0")
         self.wait_until_settled_again(times)
 
     def times_settled(self) -> int:

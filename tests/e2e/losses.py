@@ -125,7 +125,7 @@ class Watched:
 
     def begin_settling(self) -> int:
         """Give the session something to settle; what this returns is for :meth:`await_settled`."""
-        self._run("SET @settled = 1")
+        self._run("SET @settled = 1 + 0")
         return self.times_settled()
 
     def times_settled(self) -> int:

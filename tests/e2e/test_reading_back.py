@@ -10,7 +10,7 @@ from tests.guard import Guard
 from tests.servers import Server
 
 #: A statement that leaves something to be read back, and then one whose rows are to be looked back at.
-UNSETTLING = "SET @a = 1"
+UNSETTLING = "SET @a = 1 + 0"
 LOOKED_BACK_AT = (
     "SELECT 1 FROM DUAL WHERE FALSE",
     "SELECT 1",

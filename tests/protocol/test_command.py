@@ -337,11 +337,11 @@ def test_commands_follow_a_file() -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        b"SET @@wait_timeout = 5",
-        b"set @@WAIT_TIMEOUT=5",
-        b"SET @@wait_timeout:=5",
-        b"SET @@`wait_timeout` = 5",
-        b"SET sql_mode = '', @@wait_timeout\n=\n5",
+        b"SET @@wait_timeout = 2 + 3",
+        b"set @@WAIT_TIMEOUT=2+3",
+        b"SET @@wait_timeout:=2+3",
+        b"SET @@`wait_timeout` = 2 + 3",
+        b"SET sql_mode = '', @@wait_timeout\n=\n2+3",
     ],
 )
 def test_what_the_server_does_not_report_is_read_back_once_it_has_been_answered(statement: bytes) -> None:
@@ -355,7 +355,7 @@ def test_what_the_server_does_not_report_is_read_back_once_it_has_been_answered(
 @pytest.mark.parametrize("command", [b"\x03\x00\x01", b"\x03"], ids=["attributes", "plain"])
 def test_query_attributes_are_skipped_where_they_were_negotiated(command: bytes) -> None:
     wire = Wire(Capability.QUERY_ATTRIBUTES)
-    wire.client_asks(command + b"SET @@wait_timeout = 5")
+    wire.client_asks(command + b"SET @@wait_timeout = 2 + 3")
     wire.server_says(frames(OK))
     assert wire.memory.is_unsettled == (command != b"\x03")
 
@@ -370,7 +370,7 @@ def test_a_statement_that_fails_is_read_back_as_well() -> None:
 
 def test_a_prepared_statement_does_what_its_text_says_when_it_is_executed() -> None:
     wire = Wire()
-    wire.client_asks(b"\x16SET @@wait_timeout = 5")
+    wire.client_asks(b"\x16SET @@wait_timeout = 2 + 3")
     wire.server_says(frames(b"\x00\x07\x00\x00\x00" + bytes(7)))
     assert not wire.memory.is_unsettled
     wire.client_asks(EXECUTE_7)

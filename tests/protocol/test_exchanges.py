@@ -115,7 +115,7 @@ OTHER_KIND: tuple[int, Audience] = (NONE, (False, frozenset(), frozenset()))
 
 
 def an_exchange(number: int = 0, reply: bytes = OK) -> Exchange:
-    return Exchange(ask(b"\x03SET sql_mode = %d" % number), frame(reply, 1), frame(OK, 1), 2)
+    return Exchange(ask(b"\x03SET sql_mode = %d" % number), frame(reply, 1), frame(OK, 1), 2, unsettles=False)
 
 
 def test_what_was_seen_twice_is_known_on_links_of_the_kind() -> None:
@@ -251,7 +251,9 @@ def assert_alike(wire: Wire, other: Wire) -> None:
 def a_knowing_walker(*exchanges: tuple[bytes, bytes, bytes]) -> Any:
     walker = a_walker()
     walker.know(
-        walker_module.ExchangeTable([(ask(command), reply, shown, 2) for command, reply, shown in sorted(exchanges)])
+        walker_module.ExchangeTable(
+            [(ask(command), reply, shown, 2, False) for command, reply, shown in sorted(exchanges)]
+        )
     )
     return walker
 
@@ -266,7 +268,7 @@ def test_replies_come_in_pieces() -> None:
         assert walker.take(REPLY[:cut]) == (b"", 0, False)
         assert walker.journal == []
         assert walker.take(REPLY) == (SEEN, len(REPLY), False)
-        assert walker.journal == [(ask(NAMES), REPLY, SEEN, 2)]
+        assert walker.journal == [(ask(NAMES), REPLY, SEEN, 2, False)]
         assert walker.position["stage"] == Stage.IDLE
 
 

@@ -84,7 +84,7 @@ def test_most_statements_leave_nothing_behind() -> None:
 
 def test_what_a_command_does_counts_when_it_has_been_answered() -> None:
     wire = Wire()
-    wire.client_asks(b"\x03SET @a = 1")
+    wire.client_asks(b"\x03SET @a = 1 + 1")
     assert not wire.memory.is_unsettled
     assert not wire.memory.has_news
     wire.server_says(DONE)
@@ -390,7 +390,7 @@ def test_what_has_failed_may_have_been_counted() -> None:
 
 def test_what_has_to_be_read_back() -> None:
     wire = Wire()
-    exchange(wire, "SET @a = 1, @@sql_mode = ''")
+    exchange(wire, "SET @a = 1 + 1, @@sql_mode = ''")
     exchange(wire, "SET ROLE r")
     exchange(wire, "PREPARE s FROM @a")
     wire.server_says(b"")
@@ -400,6 +400,48 @@ def test_what_has_to_be_read_back() -> None:
     assert holds(wire.memory) == [
         f"state that was not read back yet ({what})" for what in ("@a", "@@sql_mode", "PREPARE s", "SET ROLE")
     ]
+
+
+def test_literals_are_known_at_once() -> None:
+    wire = Wire()
+    exchange(wire, "SET @a = -7, @b = NULL, @c = 'text', @@sort_buffer_size = 65536, @@sql_log_off = ON")
+    assert not wire.memory.is_unsettled
+    assert wire.memory.user_variables == {b"a": "-7", b"b": "NULL", b"c": "'text'"}
+    assert wire.memory.tracked.variables == {"sort_buffer_size": "65536", "sql_log_off": "ON"}
+    # Under another character set, the text would be another one; numbers would not.
+    exchange(wire, "SET NAMES latin1 COLLATE latin1_bin")
+    assert wire.memory.doubtful_variables == {b"c"}
+    wire.memory.settle_system_variables({"collation_connection": "latin1_bin"})
+    assert holds(wire.memory) == ["state that was not read back yet (@c)"]
+    wire.memory.settle_variable(b"c", "_utf8mb4 x'74657874'")
+    exchange(wire, "SET @a = 1 + 1")
+    assert holds(wire.memory) == ["state that was not read back yet (@a)"]
+    exchange(wire, "SET @a = 8")
+    assert holds(wire.memory) == []
+    assert wire.memory.user_variables[b"a"] == "8"
+
+
+@pytest.mark.parametrize(
+    ("statements", "reply"),
+    [
+        (("SET @a = 7",), FAILED),
+        (("SET @a = 7; SELECT 1",), DONE),
+        (("SET @a = 7", "SELECT @a := 8"), DONE),
+        (("PREPARE s FROM 'SET @a = 7'", "EXECUTE s"), DONE),
+        (("SET @@sort_buffer_size = 65536",), FAILED),
+        (("SET @@sql_mode = 'ANSI'",), DONE),  # reported, it is a longer list
+    ],
+)
+def test_what_is_no_literal_of_its_own_has_to_be_read_back(statements: tuple[str, ...], reply: bytes) -> None:
+    assert after(*statements, reply=reply).is_unsettled
+
+
+def test_of_many_variables_the_server_is_asked() -> None:
+    wire = Wire()
+    for number in range(300):
+        exchange(wire, f"SET @v{number} = {number}")
+    assert len(wire.memory.user_variables) == 256
+    assert len(wire.memory.unsettled_variables) == 300 - 256
 
 
 def test_a_role_makes_it_unsettled() -> None:

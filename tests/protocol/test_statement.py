@@ -12,7 +12,7 @@ from protocol.holds import Hold, HoldKind
 from protocol.kill import Kill, find_kill
 from protocol.plain import is_plain
 from protocol.sql import tokenize
-from protocol.statement import classify, may_leave_transaction, read_only_check
+from protocol.statement import classify, read_only_check, runs_others
 
 READ = """
 SELECT 1
@@ -463,8 +463,8 @@ def test_what_does_nothing_to_its_session(text: bytes) -> None:
 
 EFFECTS = [
     # Assignments to user variables.
-    (b"SET @A = 1, @`b``B` := @c, x = 1", {"user_variables": {b"a", b"b`b"}}),
-    (b"SET @'it''s\\n' = 1", {"user_variables": {b"it's\n"}}),
+    (b"SET @A = 1, @`b``B` := @c, x = 1", {"user_variables": {b"a", b"b`b"}, "user_literals": [(b"a", "1")]}),
+    (b"SET @'it''s\\n' = NOW()", {"user_variables": {b"it's\n"}}),
     (b"SET @a = @b := 1", {"user_variables": {b"a", b"b"}}),
     (b"SELECT @a := 1, @b", {"user_variables": {b"a"}}),
     (b"SELECT @a, 1 INTO @B, @c FROM t WHERE @d", {"user_variables": {b"b", b"c"}}),
@@ -485,7 +485,33 @@ EFFECTS = [
     (b"GET DIAGNOSTICS @n = NUMBER", {"user_variables": {b"n"}, "explains_change": False}),
     (b"FETCH c INTO @a", {"user_variables": {b"a"}, "explains_change": False}),
     # Assignments to system variables that are to be read back.
-    (b"SET a = 1, SESSION b = 2, @@session.C = 3, @@d := 4, @@local.`e` = 5", {"system_variables": {"c", "d", "e"}}),
+    (
+        b"SET a = 1, SESSION b = 2, @@session.C = 3, @@d := 4 + 4, @@local.`e` = 'five', @@f = oN, @@g = NULL",
+        {
+            "system_variables": {"c", "d", "e", "f", "g"},
+            "system_literals": [("c", "3"), ("e", "five"), ("f", "ON")],
+        },
+    ),
+    (b"SET @@a = -1.5, @@a = @b", {"system_variables": {"a"}}),
+    (b"SET @@tx_isolation = 'SERIALIZABLE'", {"system_variables": {"tx_isolation"}}),
+    (
+        b"SET @@session.tx_read_only = 1",
+        {"system_variables": {"tx_read_only"}, "system_literals": [("tx_read_only", "1")]},
+    ),
+    (b"SET @`\xc3\xa4` = 1", {"user_variables": {b"\xc3\xa4"}}),
+    (
+        b"SET @a = 1, @b = -2.50, @c = 'it', @d = null, @e = True",
+        {
+            "user_variables": {b"a", b"b", b"c", b"d", b"e"},
+            "user_literals": [(b"a", "1"), (b"b", "-2.50"), (b"c", "'it'"), (b"d", "null"), (b"e", "True")],
+        },
+    ),
+    (
+        b"SET @a = 1 + 1, @b = 'a' 'b', @c = \"x\", @d = x'41', @e = 1e3, @f = 'a\\b', @g = '\xc3\xa9', @h = 'it''s'",
+        {"user_variables": {bytes((letter,)) for letter in b"abcdefgh"}},
+    ),
+    (b"SET @a = 1, @a = NOW()", {"user_variables": {b"a"}}),
+    (b"SET @a = NOW(), @a = 2", {"user_variables": {b"a"}, "user_literals": [(b"a", "2")]}),
     (b"SET a = 1", {}),
     (b"SET GLOBAL a = 1", {}),
     (b"SET @@global.a = 1", {}),
@@ -497,7 +523,7 @@ EFFECTS = [
     (b"SET NAMES DEFAULT", {"system_variables": CHARACTER_SETS}),
     (b"SET a = 1, CHARACTER SET utf8", {"system_variables": CHARACTER_SETS}),
     (b"SET collation_connection = x", {"system_variables": {"collation_connection", "character_set_connection"}}),
-    (b"SET @@autocommit = 1", {"system_variables": {"autocommit"}}),
+    (b"SET @@autocommit = 1", {"system_variables": {"autocommit"}, "system_literals": [("autocommit", "1")]}),
     (b"SET a = 1; SET SESSION b = 2, @c = 3", {"system_variables": {"a", "b"}, "user_variables": {b"c"}}),
     (
         b"SET STATEMENT a = 1, b = IF(1, 2, 3) FOR SELECT @a := 1",
@@ -519,7 +545,7 @@ EFFECTS = [
     (b"UPDATE t SET a = last_insert_id(a + 1)", {"sets_insert_id": True}),
     (b"SELECT `LAST_INSERT_ID` (5)", {"sets_insert_id": True, "explains_change": False}),
     (b"SET ROLE a, b", {"sets_role": True}),
-    (b"SET @a = 1, ROLE NONE", {"sets_role": True, "user_variables": {b"a"}}),
+    (b"SET @a = @b, ROLE NONE", {"sets_role": True, "user_variables": {b"a"}}),
     # Variables that replay the past.
     (b"SET timestamp = 5, @@session.INSERT_ID = 6", {"takes": [replay("timestamp"), replay("insert_id")]}),
     (b"SET rand_seed1 = 1, rand_seed2 = 2", {"takes": [replay("rand_seed1"), replay("rand_seed2")]}),
@@ -647,7 +673,7 @@ EFFECTS = [
     ),
     (b"USE a; ;", {}),
     # What cannot be told apart.
-    (b"EXECUTE IMMEDIATE 'SET @a = 1'", {"user_variables": {b"a"}}),
+    (b"EXECUTE IMMEDIATE 'SET @a = @b'", {"user_variables": {b"a"}}),
     (b"EXECUTE IMMEDIATE 'CREATE TEMPORARY TABLE t (a INT)'", {"takes": [temporary("t")]}),
     (b"EXECUTE IMMEDIATE 'SELECT ''a'', ?' USING @b", {"user_variables": {b"b"}, "explains_change": False}),
     (b"EXECUTE IMMEDIATE 'SELECT GET_LOCK(''a'', 1)'", {"takes": [lock("a")], "explains_change": False}),
@@ -1009,6 +1035,6 @@ def test_what_may_leave_a_transaction_behind() -> None:
         b"BEGIN NOT ATOMIC SELECT 1; END",
         b"'",
     ):
-        assert may_leave_transaction(text)
+        assert runs_others(text)
     for text in (b"KILL 5", b"ALTER TABLE t ADD c INT", b"DROP TABLE t", b"SELECT 'CALL p()'", b""):
-        assert not may_leave_transaction(text)
+        assert not runs_others(text)

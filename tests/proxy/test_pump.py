@@ -355,6 +355,7 @@ async def test_commands_in_tls_records_of_their_own_are_all_heard() -> None:
                 command=b"",
                 is_unsettled=False,
                 waits_to_settle=False,
+                settles_at=math.inf,
             )
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(carrier.run)
@@ -395,6 +396,7 @@ def load(lane: Lane, client: socket.socket, server: socket.socket) -> None:
         command=b"",
         is_unsettled=False,
         waits_to_settle=False,
+        settles_at=math.inf,
     )
 
 
