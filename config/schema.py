@@ -263,9 +263,13 @@ class Keepalive(Section):
 
 
 class Reconnect(Section):
-    """How a session that has lost its link comes back. ``wait`` is how long a client may have to wait for that."""
+    """How a session that has lost its link comes back. ``wait`` is how long a client may have to wait for that.
+
+    ``login_wait`` is how long a client that logs in may have to wait for a server that is away.
+    """
 
     wait: Seconds = 30.0
+    login_wait: Seconds = 8.0
     concurrency: int = Field(default=32, strict=True, ge=1, le=100_000)
     snapshots: Annotated[Snapshots, one_of(Snapshots)] = Snapshots.RENEW
 

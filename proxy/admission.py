@@ -6,17 +6,22 @@ from structlog.stdlib import BoundLogger
 from protocol.constants import Capability, ErrorCode
 from protocol.errors import ProtocolError, Refusal, ServerError
 from protocol.framing import first_packet
-from protocol.handshake import ChangeUser
-from protocol.login import Proof, greet_client, make_greeting, prove_password, prove_password_natively
+from protocol.handshake import ChangeUser, Greeting
+from protocol.login import ClientLogin, Proof, greet_client, make_greeting, prove_password, prove_password_natively
 from protocol.packets import Err
 from protocol.session_track import is_mariadb
 from proxy import answers
 from proxy.dialogue import Conversation
-from proxy.errors import LinkLost, LoginFailed, LoginFault, UpstreamUnavailable
+from proxy.errors import LinkLost, LoginCutOff, LoginFailed, LoginFault, UpstreamUnavailable
 from proxy.link import Link
+from proxy.reaching import reach_server
 from proxy.shared import Shared
 from proxy.tls import ClientTls
+from proxy.unused_link import leave
 from proxy.upstream import Upstream
+
+#: Against a server that greets everybody and lets nobody in.
+_LOGIN_ATTEMPTS = 3
 
 
 class Admission:
@@ -31,6 +36,7 @@ class Admission:
         self._log = log
         self._capabilities = 0
         self._nonce = b""
+        self._is_link_unused = False
 
     def __repr__(self) -> str:
         return f"<Admission of {self.user or 'nobody yet'}>"
@@ -44,15 +50,21 @@ class Admission:
         timeout = self._shared.config.limits.login_timeout
         conversation = Conversation(self._client, 0, encrypt=self._tls.accept)
         try:
-            with trio.move_on_after(timeout):
-                try:
-                    return await self._log_in(conversation)
-                except _REFUSALS as refusal:
+            try:
+                server = await reach_server(self._client, self._upstream, self._shared)
+                self._is_link_unused = True
+                with trio.move_on_after(timeout):
+                    return await self._log_in(conversation, server)
+            except _REFUSALS as refusal:
+                with trio.move_on_after(timeout):
                     await conversation.say(self._refusal_packet(refusal, greeted=conversation.sequence_id > 0))
                     await self._client.hang_up()
-                    raise LoginFailed(str(refusal), _fault(refusal)) from refusal
+                raise LoginFailed(str(refusal), _fault(refusal)) from refusal
         except LinkLost as lost:
             raise LoginFailed(f"the client's link has ended: {lost}", LoginFault.GONE) from lost
+        finally:
+            if self._is_link_unused:
+                await leave(self._upstream.link, self._upstream.greeting)
         raise LoginFailed(f"not finished within {timeout:g} s", LoginFault.SLOWNESS)
 
     async def change_user(self) -> None:
@@ -111,9 +123,8 @@ class Admission:
             raise answers.no_plugins()
         return proof
 
-    async def _log_in(self, conversation: Conversation) -> None:
+    async def _log_in(self, conversation: Conversation, server: Greeting) -> None:
         upstream, passwords = self._upstream, self._shared.passwords.for_dialogue
-        server = await upstream.connect()
         upstream.known_thread = self._shared.threads.admit(server.thread_id)
         greeting = make_greeting(server, thread_id=upstream.known_thread, relays=passwords.relays)
         self._nonce = greeting.nonce
@@ -122,7 +133,7 @@ class Admission:
         )
         self._capabilities = login.request.capabilities & greeting.capabilities
         try:
-            ok = await upstream.log_in(login, conversation)
+            ok = await self._log_in_upstream(login, conversation, server)
         except ServerError as error:
             self._note_refused(login.request.user, login.proof, error)
             raise
@@ -131,6 +142,27 @@ class Admission:
             reason = "the client does not support authentication plugins, so its lost links cannot be replaced"
             self._log.warning("password not learned", user=self.user, reason=reason)
         await conversation.say(ok)
+
+    async def _log_in_upstream(self, login: ClientLogin, conversation: Conversation, server: Greeting) -> bytes:
+        """Log in to the server, and again if it is lost meanwhile: nothing has been done that would be repeated.
+
+        The client has been greeted as by ``server``, so it has to be the same kind of server.
+        """
+        upstream = self._upstream
+        self._is_link_unused = False
+        attempts_left = _LOGIN_ATTEMPTS
+        while True:
+            attempts_left -= 1
+            try:
+                return await upstream.log_in(login, conversation)
+            except LoginCutOff:
+                if login.proof is None or not attempts_left:
+                    raise
+                upstream.drop_link()
+                greeting = await reach_server(self._client, upstream, self._shared)
+                if (greeting.version, greeting.capabilities) != (server.version, server.capabilities):
+                    raise
+                self._shared.threads.move(upstream.known_thread, greeting.thread_id)
 
     def _note_accepted(self, user: bytes, proof: Proof | None) -> None:
         """Take note that the server has let ``user`` in. Raises Refusal if the client does not know the password."""

@@ -59,8 +59,8 @@ def too_many_sessions(limit: int) -> Err:
 def unreachable(server: str, reason: str) -> Err:
     """Tell a client that logs in that there is no server."""
     return Err(
-        ErrorCode.CON_COUNT_ERROR,
-        _REJECTED,
+        ErrorCode.CANNOT_CONNECT,
+        _GENERAL,
         f"stillhere: no session can be had from {server}: {reason}. Check the server and upstream in the configuration",
     )
 

@@ -8,6 +8,7 @@ from protocol.handshake import Greeting
 from proxy.dialing import dial
 from proxy.errors import UpstreamUnavailable
 from proxy.link import Link
+from proxy.unused_link import leave
 
 #: While nobody else tries, somebody who asks finds out anew, but not more often than this.
 _FRESH_SECONDS = 2.0
@@ -38,14 +39,12 @@ class Contact:
     async def look(self, address: Address, seconds: float) -> str:
         """Tell why the server cannot be reached; empty if it can.
 
-        Only where that is not known does it connect: to a server, a client that connects and leaves is one that has
-        failed to log in, and it shuts out hosts with too many of those in a row.
+        Only where that is not known does it connect.
         """
         async with self._looking:
             if self.trouble is None or (self.trouble and trio.current_time() - self._tried_at > _FRESH_SECONDS):
                 try:
-                    link, _ = await self.dial(address, seconds)
-                    link.close()
+                    await leave(*await self.dial(address, seconds))
                 except (ServerError, UpstreamUnavailable) as error:
                     return str(error)
             return self.trouble or ""

@@ -31,6 +31,10 @@ class UpstreamUnavailable(Exception):
     """No session can be had from the server; the text says why."""
 
 
+class LoginCutOff(UpstreamUnavailable):
+    """The server was lost during a login: nothing says that the next one would fail."""
+
+
 class SessionOver(Exception):
     """The session cannot go on; the text says why, for the client and the log."""
 

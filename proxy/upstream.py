@@ -20,7 +20,7 @@ from protocol.prepared import PreparedStatement
 from protocol.reply import Expected, ReplyKind, ReplyTracker
 from proxy.asking import Asking
 from proxy.dialogue import Conversation
-from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
+from proxy.errors import LinkEnd, LinkLost, LoginCutOff, SessionOver, UpstreamUnavailable
 from proxy.identity import Identity
 from proxy.introduction import UNKNOWN_LIMITS, Introduction, Limits, watch_again
 from proxy.keepalive import KeepaliveClock, in_transaction, probe_command
@@ -36,6 +36,9 @@ _QUIET_SECONDS = 0.1
 _BUSY_SECONDS = 0.03
 #: How the characteristics of a transaction are reported that has not begun yet.
 _PENDING = "SET TRANSACTION"
+
+#: What becomes of links whose servers go away; other ends have their reason in what was said.
+_LOSSES = frozenset({LinkEnd.CLOSED, LinkEnd.RESET, LinkEnd.SILENCE})
 
 #: What ROW_COUNT() can be made to be again.
 _RESTORABLE_ROW_COUNTS = (0, -1)
@@ -121,6 +124,7 @@ class Upstream(Asking):
 
         Raises:
             ServerError: the server said no.
+            LoginCutOff: the link was lost.
             UpstreamUnavailable: the server cannot be talked to.
             Refusal: the guard cannot log in to this account.
             LinkLost: the client's link ended.
@@ -139,7 +143,8 @@ class Upstream(Asking):
         except (LinkLost, ProtocolError) as error:
             if isinstance(error, LinkLost) and error.link is not self.link:
                 raise
-            raise UpstreamUnavailable(f"{error} during the login") from error
+            is_cut_off = isinstance(error, LinkLost) and error.end in _LOSSES
+            raise (LoginCutOff if is_cut_off else UpstreamUnavailable)(f"{error} during the login") from error
         self.has_link = True
         return ok
 

@@ -20,7 +20,10 @@ Behind = Callable[[Script], Guard]
 def scripted(start_guard: StartGuard, script: Script) -> Iterator[Guard]:
     with ScriptedServer(script) as server:
         yield start_guard(
-            f"{server.host}:{server.port}", upstream={"connect_timeout": "1s"}, limits={"login_timeout": "3s"}
+            f"{server.host}:{server.port}",
+            upstream={"connect_timeout": "1s"},
+            limits={"login_timeout": "3s"},
+            reconnect={"login_wait": "0s"},
         )
 
 
@@ -94,18 +97,18 @@ def limits_that_are_no_numbers(peer: Peer) -> None:
 @pytest.mark.parametrize(
     ("script", "code", "words"),
     [
-        (silent, 1040, "no answer within 1 s"),
-        (hangs_up, 1040, "closed by the peer"),
-        (garbage, 1040, "sequence id"),
-        (old_protocol, 1040, "protocol version 9"),
-        (short_greeting, 1040, "is this a MySQL server?"),
+        (silent, 2003, "no answer within 1 s"),
+        (hangs_up, 2003, "closed by the peer"),
+        (garbage, 2003, "sequence id"),
+        (old_protocol, 2003, "protocol version 9"),
+        (short_greeting, 2003, "is this a MySQL server?"),
         (full, 1040, "Too many connections"),
-        (greets_and_vanishes, 1040, "by the peer during the login"),
+        (greets_and_vanishes, 2003, "by the peer during the login"),
         (greets_and_is_silent, None, ""),
-        (nonsense_in_the_login, 1040, "during the login"),
+        (nonsense_in_the_login, 2003, "during the login"),
         (asks_for_an_unknown_plugin, 1251, "authentication_by_horoscope"),
-        (nonsense_behind_the_login, 1040, "during the login"),
-        (limits_that_are_no_numbers, 1040, "limits as numbers"),
+        (nonsense_behind_the_login, 2003, "during the login"),
+        (limits_that_are_no_numbers, 2003, "limits as numbers"),
     ],
 )
 def test_before_the_session(start_guard: StartGuard, script: Script, code: int | None, words: str) -> None:

@@ -116,7 +116,7 @@ def test_errors_on_links_that_end() -> None:
     parting = answers.parting(SERVER, "closed by the peer", "This command was not sent.")
     assert (parting.code, parting.sqlstate) == (4031, "08S01")
     unreachable = answers.unreachable(SERVER, "connection refused")
-    assert (unreachable.code, unreachable.sqlstate) == (1040, "08004")
+    assert (unreachable.code, unreachable.sqlstate) == (2003, "HY000")
 
 
 # What really arrives.

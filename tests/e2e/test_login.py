@@ -174,15 +174,6 @@ def test_a_full_server_says_so_itself(own_server: StartServer, start_guard: Star
     assert refusal_of_a_full(guard) == expected
 
 
-def test_a_server_that_is_not_there(start_guard: StartGuard) -> None:
-    guard = start_guard("127.0.0.1:1")
-    code, message = refusal(host=guard.host, port=guard.port, user="root", password="x")
-    assert code == 1040
-    assert message.startswith("stillhere:")
-    assert "127.0.0.1:1" in message
-    assert "connection refused" in message
-
-
 def test_the_guard_trusts_no_client_because_the_server_trusts_the_guard(start_guard: StartGuard) -> None:
     """An account without a password, which the server lets in because of who runs the guard."""
     name = pwd.getpwuid(os.getuid()).pw_name

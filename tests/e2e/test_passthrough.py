@@ -135,7 +135,7 @@ def test_servers_that_vanish_or_stall(start_guard: StartGuard) -> None:
         with begin(guard) as sock:
             read_packet(sock)
             code, _, message = wire.error(read_packet(sock)[1])
-            assert code == 1040
+            assert code == 2003
             assert "closed by the peer during the login" in message
         guard.wait_for("login failed")
         stall.set()

@@ -137,7 +137,7 @@ def test_servers_that_are_not_what_they_should_be(
         (f"localhost:{tls_server.port}", {"mode": "verify-identity", "ca": str(authority.file)}, "localhost"),
     ):
         code, message = refusal(start_guard(upstream, upstream={"tls": tls}))
-        assert code == 1040
+        assert code == 2003
         assert message.startswith("stillhere: no session can be had")
         assert words in message
 
@@ -149,7 +149,7 @@ def test_a_server_without_tls(own_server: StartServer, start_guard: StartGuard) 
         server.restart()
     for mode in ("required", "verify-ca", "verify-identity"):
         code, message = refusal(start_guard(address(server), upstream={"tls": {"mode": mode}}))
-        assert code == 1040
+        assert code == 2003
         assert f"upstream.tls.mode is {mode}, and the server does not offer TLS" in message
 
 
@@ -161,7 +161,7 @@ def test_a_servers_own_certificate(mysql: Server, start_guard: StartGuard, tmp_p
         assert cipher(one)
     # It is not for any host.
     code, message = refusal(start_guard(address(mysql), upstream={"tls": {"mode": "verify-identity", "ca": str(ca)}}))
-    assert code == 1040
+    assert code == 2003
     assert "certificate not accepted" in message
 
 
@@ -287,7 +287,7 @@ def test_certificates_are_read_again(
         assert fingerprint(guard) != before
         assert wire.query(old, "SELECT 1") == ((1,),)
         code, message = refusal(guard)
-        assert code == 1040
+        assert code == 2003
         assert "certificate not accepted" in message
         shutil.copy(authority.file, upstream_ca)
         guard.signal(signal.SIGHUP)
@@ -368,7 +368,7 @@ def test_a_server_that_offers_tls_and_goes_on_without(start_guard: StartGuard, s
                 between.sendall(build_packet(b"\0\0\0\2\0\0\0", 2))
                 _, answer = read_packet(client)
                 code, _, message = wire.error(answer)
-                assert code == 1040
+                assert code == 2003
                 assert "TLS failed" in message
                 # And no password, nor a name, has gone out in clear text.
                 assert b"root" not in receive_all(between)

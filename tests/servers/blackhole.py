@@ -26,8 +26,10 @@ class BlackholeRelay:
     All methods may be called from any thread; when they return, it has happened.
     """
 
-    def __init__(self, server_host: str, server_port: int) -> None:
+    def __init__(self, server_host: str, server_port: int, *, source_host: str = "") -> None:
+        """``source_host`` is the address from which the server is to see them come; empty: the kernel's choice."""
         self._server = (server_host, server_port)
+        self._source = (source_host, 0) if source_host else None
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._listener.setblocking(False)
         self.host, self.port = self._listener.getsockname()
@@ -130,7 +132,7 @@ class BlackholeRelay:
             return  # it went away while it waited
         self.connections += 1
         try:
-            server = socket.create_connection(self._server, timeout=5)
+            server = socket.create_connection(self._server, timeout=5, source_address=self._source)
         except OSError:
             _reset(client)
             return
