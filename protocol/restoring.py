@@ -104,6 +104,18 @@ def _set_text(value: bytes) -> bytes:
     return b"SET " + _TEXT_VARIABLE + b" = " + value
 
 
+def step_to_prepare(memory: SessionMemory, prepared: PreparedStatement) -> Step | None:
+    """Give the command that prepares a statement which a new link could not have; None if it would be another one.
+
+    What was in the way then, such as a table that was not there, may be gone by now.
+    """
+    is_there = prepared.server_id != NO_STATEMENT_ID  # its columns are not those that the client goes by
+    is_same = prepared.schema == memory.tracked.schema and prepared.dialect == memory.dialect
+    if is_there or not is_same or prepared.text is None or prepared.has_long_data:
+        return None
+    return Step(CommandCode.STMT_PREPARE, bytes((CommandCode.STMT_PREPARE,)) + prepared.text, "it", prepared)
+
+
 def note_what_changed(memory: SessionMemory) -> None:
     """Mark the prepared statements that a new link cannot have as they were, before the steps are listed.
 
@@ -163,11 +175,9 @@ def _take_prepared(
         if count and eof:
             next(packets, b"")
     prepared.server_id = ok.statement_id
-    if (ok.columns, ok.parameters) != (prepared.columns, prepared.parameters):
-        prepared.broken = (
-            f"it had {prepared.columns} columns and {prepared.parameters} parameters, "
-            f"and now it has {ok.columns} and {ok.parameters}"
-        )
+    if ok.parameters != prepared.parameters:
+        prepared.broken = f"it had {prepared.parameters} parameters, and now it has {ok.parameters}"
+    # Other columns come with the next result, as they do where a server itself prepares a statement anew.
     elif memory.keeps_definitions and definitions != prepared.definitions:
         prepared.broken = "its columns are not the same any more"
 

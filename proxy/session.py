@@ -44,7 +44,7 @@ from proxy.relay import (
     UpstreamLost,
 )
 from proxy.relays import MakeRelay
-from proxy.session_state import settle, settle_insert_id
+from proxy.session_state import prepare_again, settle, settle_insert_id
 from proxy.session_view import SessionView, name_command, view
 from proxy.shared import Shared
 from proxy.tls import ClientTls
@@ -271,17 +271,26 @@ class Session:
         if decision.command == CommandCode.CHANGE_USER:
             await self._admission.change_user()
             return
+        prepared = None if decision.statement_id is None else upstream.memory.statements[decision.statement_id]
+        said = b""
+        if prepared is not None and prepared.broken:
+            said = await self._insist(partial(prepare_again, upstream, prepared))
+            if not upstream.memory.refusal(prepared) and prepared.refused_size is None:
+                return
         packet = await oversize.discard(self._client)
         if decision.command == CommandCode.RESET_CONNECTION:
             reply = await self._insist(upstream.reset_connection, packet.sequence_id)
             await self._client.send(build_packet(reply, packet.sequence_id))
-        elif decision.statement_id is not None:
-            await self._refuse_execution(upstream.memory.statements[decision.statement_id], packet.sequence_id)
+        elif said:
+            await self._client.send(build_packet(said, packet.sequence_id))
+        elif prepared is not None:
+            await self._refuse_execution(prepared, packet.sequence_id)
 
     async def _refuse_execution(self, prepared: PreparedStatement, sequence_id: int) -> None:
         """Answer the execution of a statement that was not to be executed."""
         server = str(self._upstream.address)
         if reason := self._upstream.memory.refusal(prepared):
+            await self._forget_long_data(prepared.client_id, sequence_id)
             await self._answer(answers.not_as_prepared(server, reason), sequence_id)
             return
         size, prepared.refused_size = prepared.refused_size or 0, None

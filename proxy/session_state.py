@@ -6,7 +6,8 @@ What to ask and what to say is decided in :mod:`protocol.settling` and :mod:`pro
 from protocol.constants import ERR_BYTE, HEADER_LENGTH, CommandCode, Status
 from protocol.errors import MalformedPacket
 from protocol.framing import build_packet
-from protocol.restoring import CannotRestore, Step, note_what_changed, restore_steps, take_answers
+from protocol.prepared import PreparedStatement
+from protocol.restoring import CannotRestore, Step, note_what_changed, restore_steps, step_to_prepare, take_answers
 from protocol.resultset import ResultSet
 from protocol.session_track import FOLLOWING_SCHEMA, is_mariadb
 from protocol.settling import SURVEY, Settling, find_rows, take_survey
@@ -117,6 +118,25 @@ async def restore(upstream: Upstream) -> None:
         # Where a procedure has set it, MariaDB does not report it, but the flag shows it.
         await upstream.ask([f"SET SESSION autocommit = {int(upstream.lost_autocommit)}"])
     await restore_row_count(upstream, row_count)
+
+
+async def prepare_again(upstream: Upstream, prepared: PreparedStatement) -> bytes:
+    """Try once more to prepare a statement that is broken; return the payload of the server's ERR packet, if any.
+
+    Raises:
+        LinkLost: the link cannot be used any more.
+    """
+    memory = upstream.memory
+    step = step_to_prepare(memory, prepared)
+    if step is None:
+        return b""
+    reply = await upstream.exchange((step.code, build_packet(step.payload, 0)))
+    try:
+        take_answers((step,), reply, memory, upstream.capabilities)
+    except MalformedPacket as error:
+        raise upstream.broken(error) from error
+    memory.last_is_elsewhere = True
+    return reply[HEADER_LENGTH:] if reply[HEADER_LENGTH] == ERR_BYTE else b""
 
 
 def _batches(steps: list[Step]) -> list[tuple[Step, ...]]:

@@ -294,15 +294,13 @@ def test_what_was_not_prepared_has_no_id() -> None:
     assert [prepared.server_id for prepared in memory.statements.values()] == [NO_STATEMENT_ID, 1]
 
 
-@pytest.mark.parametrize(("columns", "parameters"), [(2, 1), (1, 0), (0, 0)])
+@pytest.mark.parametrize(("columns", "parameters"), [(1, 2), (1, 0), (0, 0)])
 def test_a_statement_of_another_shape_is_not_the_same(columns: int, parameters: int) -> None:
     memory = Wire().memory
     memory.statements = {1: a_statement(1)}
     definitions = [*([COLUMN] * parameters), *([EOF] if parameters else []), *([COLUMN] * columns)]
     take(memory, frames(prepare_ok(5, columns, parameters), *definitions, *([EOF] if columns else [])))
-    assert memory.statements[1].broken == (
-        f"it had 1 columns and 1 parameters, and now it has {columns} and {parameters}"
-    )
+    assert memory.statements[1].broken == (f"it had 1 parameters, and now it has {parameters}")
     assert memory.statements[1].server_id == 5  # so that it can be closed
 
 
