@@ -40,8 +40,6 @@ def killed(story: Story, server: Server, guard: Guard) -> Verdict:
         told = Told(story, connection)
         thread = told.succeed("SELECT CONNECTION_ID()")
         _set_state(told)
-        # From now on, the guard knows what the server has made of it.
-        guard.wait_for("settled", session=session)
         _kill(story, server, thread)
         _check(guard.wait_for("link lost and restored", session=session), "killed")
         _see_state(told)
@@ -70,7 +68,6 @@ def crashed(story: Story, server: Server, guard: Guard) -> Verdict:
         _set_state(Told(story, direct_idle, guarded_idle))
         story.side("Before, on both ways: the session in a transaction")
         _begin_and_insert(Told(story, direct_writer, guarded_writer))
-        guard.wait_for("settled", session=idle)
 
         story.side("The server")
         _crash_and_restart(story, server)
@@ -111,10 +108,7 @@ def crashed(story: Story, server: Server, guard: Guard) -> Verdict:
 
 
 def _set_state(told: Told) -> None:
-    """Give a session what is not worth much to the server, and everything to the application.
-
-    The user variable comes last: once the guard has settled it, there is nothing left to settle.
-    """
+    """Give a session what is not worth much to the server, and everything to the application."""
     told.succeed("SET sql_mode = 'ANSI'", note="|| now joins strings")
     told.succeed(_PREPARE_HELLO, "PREPARE hello", _HELLO)
     told.succeed("SET @name = 'Ada'")

@@ -88,6 +88,8 @@ class SessionMemory:
         #: What CURRENT_ROLE() was when it was read back; None if no role has been set.
         self.role: str | None = None
         self.is_role_unsettled = False
+        #: Whether locks of GET_LOCK may have been got or released; a text does not tell whether they were.
+        self.are_locks_unsettled = False
         #: So many statements that set something or create a temporary table the server must have counted on this link;
         #: None where that is not known for sure.
         self.counted: int | None = 0
@@ -183,6 +185,7 @@ class SessionMemory:
             or self.unsettled_system_variables
             or self.sql_statements.unread
             or self.is_role_unsettled
+            or (self.are_locks_unsettled and self.user_locks)
             or self.is_change_unsettled
             or self.is_count_lost
             or self.tracked.is_overruled
@@ -479,6 +482,7 @@ class SessionMemory:
         self.is_insert_id_unsettled |= effects.sets_insert_id
         self.has_share_locks |= effects.share_locks
         self._count(effects.counted, failed=failed)
+        self.are_locks_unsettled |= any(hold.kind is HoldKind.USER_LOCK for hold in (*effects.takes, *effects.releases))
         # Of several statements one may have failed behind others that have not.
         for hold in effects.takes:
             if not failed or effects.is_multiple or hold.kind is HoldKind.USER_LOCK:
@@ -514,8 +518,9 @@ class SessionMemory:
             self.note_counted(statements)
 
     def _take(self, hold: Hold) -> None:
+        hold = self._qualified(hold)
         # A lock can be taken several times over, and must then be released as often.
-        self._holds[self._qualified(hold)] += hold.kind is HoldKind.USER_LOCK or not self._holds[self._qualified(hold)]
+        self._holds[hold] += _is_nameless_lock(hold) or not self._holds[hold]
 
     def _qualified(self, hold: Hold) -> Hold:
         if hold.kind is HoldKind.TEMPORARY_TABLE and hold.name and "." not in hold.name:
@@ -534,8 +539,13 @@ class SessionMemory:
         if not hold.name:
             for taken in [taken for taken in self._holds if taken.kind is hold.kind]:
                 del self._holds[taken]
-        elif self._holds[hold] > 0:
+        elif self._holds[hold] > 0 and (hold.kind is not HoldKind.USER_LOCK or _is_nameless_lock(hold)):
             self._holds[hold] -= 1
+
+
+def _is_nameless_lock(hold: Hold) -> bool:
+    """Tell whether a hold is a lock for which the server cannot be asked, so that only counting is left."""
+    return hold == Hold(HoldKind.USER_LOCK, "?")
 
 
 def _shown(name: bytes) -> str:

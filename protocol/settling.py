@@ -189,6 +189,7 @@ class Settling:
         for lock, is_ours in zip(self._locks, row or (), strict=False):
             if is_ours != b"1":
                 self._memory.release(lock)
+        self._memory.are_locks_unsettled = False
 
     def _give_up(self, name: bytes) -> None:
         """Hold what cannot be read back."""

@@ -154,17 +154,19 @@ def _scan_call(part: Part, index: int, notes: Notes, *, is_nested: bool) -> None
         part.changes = notes.sets_insert_id = True
     elif name == "GET_LOCK":
         notes.take(Hold(HoldKind.USER_LOCK, _lock_name(part, index + 1)))
-    elif name in ("RELEASE_LOCK", "RELEASE_ALL_LOCKS") and not is_nested and _is_surely_called(part, index):
-        is_all = name == "RELEASE_ALL_LOCKS"
-        notes.release(_ALL_USER_LOCKS if is_all else Hold(HoldKind.USER_LOCK, _lock_name(part, index + 1)))
+    elif name in ("RELEASE_LOCK", "RELEASE_ALL_LOCKS"):
+        lock = _ALL_USER_LOCKS if name == "RELEASE_ALL_LOCKS" else Hold(HoldKind.USER_LOCK, _lock_name(part, index + 1))
+        # Of a lock with a name, the server will be asked.
+        if lock.name not in ("", "?") or (not is_nested and _is_surely_called(part, index)):
+            notes.release(lock)
 
 
 def _lock_name(part: Part, index: int) -> str:
-    """Give the name of a lock whose argument begins at ``index``; it is ``?`` unless that is a single literal."""
+    """Give the name of a lock whose argument begins at ``index``; it is ``?`` unless that is a single ASCII literal."""
     if index + 1 < len(part.tokens) and part.key(index + 1) in (",", ")"):
         token = part.tokens[index]
-        if token.lexeme is Lexeme.STRING:
-            return part.value(token).decode(errors="replace") or "?"
+        if token.lexeme is Lexeme.STRING and token.text.isascii():
+            return part.value(token).decode() or "?"
     return "?"
 
 

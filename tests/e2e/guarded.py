@@ -53,10 +53,6 @@ class Guarded:
         """Tell how often the guard has read back what it has to know to restore the session."""
         return len(self._events("settled"))
 
-    def wait_until_settled(self) -> None:
-        """Wait until it has happened once more, since an event was last waited for."""
-        self.guard.wait_for("settled", session=self.id)
-
     def wait_until_settled_again(self, times: int) -> None:
         """Wait until it has happened more often than so many times."""
         wait_until(lambda: self.times_settled() > times, "settling")

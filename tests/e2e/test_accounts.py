@@ -19,6 +19,7 @@ from protocol.framing import build_packet
 from protocol.handshake import Greeting, LoginRequest
 from tests.e2e import wire
 from tests.e2e.conftest import StartGuard, address
+from tests.e2e.guarded import Guarded
 from tests.e2e.test_bad_clients import CAPABILITIES, dial, read_packet
 from tests.guard import Guard
 from tests.servers import Connection, MariaDB, Server, StartServer
@@ -217,17 +218,17 @@ def test_roles_at_login(guard: Guard, server: Server, user: str) -> None:
         server.execute(f"GRANT {name} TO {user}@'%'")
     try:
         server.execute(f"SET DEFAULT ROLE {role} {'FOR' if server.name == 'mariadb' else 'TO'} {user}@'%'")
-        with closing(guard.connect(user, PASSWORD)) as connection:
+        with closing(Guarded(guard, user=user, password=PASSWORD)) as session:
             for change, expected in ((None, role), (f"SET ROLE {other}{host}", other), ("SET ROLE NONE", "NONE")):
                 if change:
-                    wire.query(connection, change)
-                    guard.wait_for("settled")
-                ((before,),) = wire.query(connection, "SELECT CURRENT_ROLE()")
+                    times = session.times_settled()
+                    session.query(change)
+                    session.wait_until_settled_again(times)
+                ((before,),) = session.query("SELECT CURRENT_ROLE()")
                 assert expected in (before or "NONE")
-                thread = wire.query(connection, "SELECT CONNECTION_ID()")[0][0]
-                server.execute(f"KILL CONNECTION {thread}")
-                guard.wait_for("link lost and restored")
-                assert wire.query(connection, "SELECT CURRENT_ROLE()") == ((before,),)
+                server.execute(f"KILL CONNECTION {session.thread()}")
+                session.wait_until_restored()
+                assert session.query("SELECT CURRENT_ROLE()") == ((before,),)
     finally:
         server.execute(f"DROP ROLE {role}, {other}")
 

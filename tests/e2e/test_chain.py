@@ -71,7 +71,6 @@ def test_a_guard_outlives_the_one_behind_it(server: Server, schema: str, account
             closing(outer.connect(account, PASSWORD, database=schema)) as connection,
         ):
             wire.query(connection, "SET @mine = 'mine', time_zone = '+03:00'")
-            outer.wait_for("settled")
             inner.close()
             inner = Guard(address(server), port=inner.port)
             outer.wait_for("link lost and restored")
@@ -91,7 +90,6 @@ def test_a_guard_in_front_of_mysql_router(start_guard: StartGuard, tmp_path: Pat
             guard = start_guard(f"127.0.0.1:{router.port}")
             with closing(guard.connect(USER, ROUTED_PASSWORD, database=DATABASE, autocommit=True)) as connection:
                 wire.query(connection, "SET @mine = 'mine', time_zone = '+03:00'")
-                guard.wait_for("settled")
                 ((thread,),) = wire.query(connection, "SELECT CONNECTION_ID()")
                 server.execute(f"KILL CONNECTION {thread}")
                 guard.wait_for("link lost and restored")

@@ -115,7 +115,7 @@ def test_reset_forgets_everything() -> None:
         ("CREATE TEMPORARY TABLE a (b INT)", HoldKind.TEMPORARY_TABLE, "DROP TEMPORARY TABLE a"),
         ("LOCK TABLES a WRITE", HoldKind.TABLE_LOCKS, "UNLOCK TABLES"),
         ("FLUSH TABLES WITH READ LOCK", HoldKind.GLOBAL_READ_LOCK, "UNLOCK TABLES"),
-        ("SELECT GET_LOCK('a', 1)", HoldKind.USER_LOCK, "SELECT RELEASE_LOCK('a')"),
+        ("SELECT GET_LOCK('\xe4', 1)", HoldKind.USER_LOCK, "SELECT RELEASE_LOCK('\xe4')"),
         ("SELECT GET_LOCK('a', 1)", HoldKind.USER_LOCK, "SELECT RELEASE_ALL_LOCKS()"),
         ("HANDLER a OPEN", HoldKind.HANDLER, "HANDLER a CLOSE"),
     ],
@@ -144,17 +144,27 @@ def test_a_lock_is_taken_even_by_a_statement_that_fails() -> None:
     assert after("SELECT GET_LOCK('a', 1), nonsense()", reply=FAILED).holds
 
 
-def test_a_lock_must_be_released_as_often_as_it_was_taken() -> None:
+def test_a_lock_without_a_name_must_be_released_as_often_as_it_was_taken() -> None:
     wire = Wire()
     for _ in range(2):
-        exchange(wire, "SELECT GET_LOCK('a', 1)")
-    exchange(wire, "SELECT GET_LOCK('b', 1)")
-    assert wire.memory.user_locks == [Hold(HoldKind.USER_LOCK, "a"), Hold(HoldKind.USER_LOCK, "b")]
-    for remaining in (["a", "b"], ["b"], ["b"]):
-        exchange(wire, "SELECT RELEASE_LOCK('a')")
+        exchange(wire, "SELECT GET_LOCK(CONCAT('a'), 1)")
+    assert not wire.memory.is_unsettled  # for which one the server would be to be asked, is not known
+    for remaining in (["?"], [], []):
+        exchange(wire, "SELECT RELEASE_LOCK(CONCAT('a'))")
         assert [hold.name for hold in wire.memory.holds] == remaining
+
+
+def test_the_server_is_asked_whether_a_lock_was_got_and_released() -> None:
+    wire = Wire()
+    exchange(wire, "SELECT GET_LOCK('b', 1)")
+    for statement in ("SELECT GET_LOCK('a', 1)", "SELECT RELEASE_LOCK('a')"):
+        exchange(wire, statement)
+        assert wire.memory.user_locks == [Hold(HoldKind.USER_LOCK, "b"), Hold(HoldKind.USER_LOCK, "a")]
+        assert wire.memory.is_unsettled
+        wire.memory.are_locks_unsettled = False
     exchange(wire, "SELECT RELEASE_ALL_LOCKS()")
     assert wire.memory.holds == []
+    assert not wire.memory.is_unsettled
 
 
 def test_a_part_that_fails_releases_nothing() -> None:

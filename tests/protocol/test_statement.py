@@ -760,24 +760,30 @@ def test_what_is_not_understood_but_plain_does_nothing() -> None:
 
 def test_a_release_counts_only_where_it_is_surely_called() -> None:
     for text in (
-        b"SELECT RELEASE_LOCK('a') FROM t",
-        b"SELECT RELEASE_LOCK('a') WHERE 0",
-        b"SELECT RELEASE_LOCK('a') LIMIT 0",
-        b"SELECT 1 UNION SELECT RELEASE_LOCK('a')",
-        b"SELECT 0 AND RELEASE_LOCK('a')",
-        b"SELECT IF(0, RELEASE_LOCK('a'), 1)",
+        b"SELECT RELEASE_LOCK(@a) FROM t",
+        b"SELECT RELEASE_LOCK(@a) WHERE 0",
+        b"SELECT RELEASE_LOCK(@a) LIMIT 0",
+        b"SELECT 1 UNION SELECT RELEASE_LOCK(@a)",
+        b"SELECT 0 AND RELEASE_LOCK(@a)",
+        b"SELECT IF(0, RELEASE_LOCK(@a), 1)",
         b"SELECT IF(0, 1, RELEASE_ALL_LOCKS())",
-        b"SELECT RELEASE_LOCK('a') + 1",
-        b"SELECT RELEASE_LOCK('a'",
-        b"UPDATE t SET a = RELEASE_LOCK('a')",
-        b"SELECT db.RELEASE_LOCK('a')",
-        b"SELECT RELEASE_LOCK('a') AS b LIMIT 0",
-        b"SELECT RELEASE_LOCK('a') AS b FROM t",
-        b"SELECT RELEASE_LOCK('a') AS b HAVING 0",
-        b"EXPLAIN SELECT RELEASE_LOCK('a')",
-        b"INSERT INTO t SELECT RELEASE_LOCK('a')",
+        b"SELECT RELEASE_LOCK(@a) + 1",
+        b"SELECT RELEASE_LOCK(@a",
+        b"UPDATE t SET a = RELEASE_LOCK(@a)",
+        b"SELECT db.RELEASE_LOCK(@a)",
+        b"SELECT RELEASE_LOCK(@a) AS b LIMIT 0",
+        b"SELECT RELEASE_LOCK(@a) AS b FROM t",
+        b"SELECT RELEASE_LOCK(@a) AS b HAVING 0",
+        b"EXPLAIN SELECT RELEASE_LOCK(@a)",
+        b"INSERT INTO t SELECT RELEASE_LOCK(@a)",
     ):
         assert classify(text).effects is None
+
+
+def test_whether_a_lock_with_a_name_is_released_is_asked() -> None:
+    effects = classify(b"SELECT IF(@a, RELEASE_LOCK('a'), 1) FROM t").effects
+    assert effects is not None
+    assert effects.releases == (Hold(HoldKind.USER_LOCK, "a"),)
 
 
 def test_holds_in_words() -> None:
