@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e import wire
 from tests.e2e.conftest import StartGuard, address
-from tests.e2e.guarded import Guarded, failure, in_background, wait_until, wait_until_gone
+from tests.e2e.guarded import Guarded, failure, in_background, wait_until, wait_until_gone, wait_until_old
 from tests.e2e.talk import Talk
 from tests.guard import Guard
 from tests.servers import BlackholeRelay, Connection, Server, StartServer
@@ -62,6 +62,7 @@ def session_incidents(session: Guarded) -> list[dict[str, Any]]:
 
 
 def test_killed(stack: ExitStack, guard: Guard, server: Server) -> None:
+    wait_until_old(server)
     session = connect(stack, guard, autocommit=True)
     session.query("SET @mine = 'kept'")
     session.settle()
@@ -104,6 +105,7 @@ def test_the_server_is_started_anew(
 
 @pytest.mark.parametrize(("end", "causes"), [("sever", ["network"]), ("hang_up", ["killed"])])
 def test_cut_on_the_way(stack: ExitStack, server: Server, start_guard: StartGuard, end: str, causes: list[str]) -> None:
+    wait_until_old(server)
     relay = stack.enter_context(BlackholeRelay(server.host, server.port))
     guard = start_guard(f"{relay.host}:{relay.port}")
     session = connect(stack, guard, autocommit=True)
