@@ -222,12 +222,16 @@ class SessionMemory:
         state = self.tracked.transaction_state
         return (
             state.startswith("I")
-            and "w" not in state.lower()
-            and not self.is_transaction_unsettled
+            and not self.may_have_written
             and not self.has_share_locks
             and not self.tracked.characteristics
             and isolation.upper() not in ("SERIALIZABLE", "")
         )
+
+    @property
+    def may_have_written(self) -> bool:
+        """The open transaction has written something, or the server has not said that it has not."""
+        return "w" in self.tracked.transaction_state.lower() or self.is_transaction_unsettled
 
     @property
     def has_written_for_good(self) -> bool:

@@ -136,8 +136,8 @@ class Recovery:
         if tracker.stage is Stage.LOCAL_INFILE:
             tracker.sequence_id = await discard_file(client, tracker.sequence_id)
         is_renewable = memory.has_only_read and self._settings.snapshots is Snapshots.RENEW
-        wreck.is_rolled_back = wreck.in_transaction and not is_renewable
-        if wreck.in_transaction:
+        wreck.is_rolled_back = wreck.in_transaction and not (is_renewable or wreck.commits_nothing)
+        if wreck.in_transaction and not wreck.commits_nothing:
             incident.add("transaction rolled back" if wreck.is_rolled_back else "snapshot renewed")
             incident.has_told |= wreck.is_rolled_back
         fates = wreck.judge()

@@ -55,6 +55,13 @@ class Wreck:
             return "it has written to a table of an engine without transactions, which keeps what was written"
         return ""
 
+    @property
+    def commits_nothing(self) -> bool:
+        """Whether the first command is the COMMIT of a transaction that has only read: to send it again is the same."""
+        if not self.in_transaction or not self.commands or self._memory.may_have_written:
+            return False
+        return kind_of(self.commands[0], self._memory, self._circumstances(is_rolled_back=True)) is Kind.COMMIT
+
     def _circumstances(self, *, is_rolled_back: bool) -> Circumstances:
         return Circumstances(
             is_rolled_back,

@@ -275,6 +275,40 @@ def test_a_rollback_has_happened(session: Guarded, server: Server, start_guard: 
             assert cut.query("SELECT COUNT(*) FROM t") == ((3,),)
 
 
+@pytest.mark.parametrize(
+    ("begin", "work", "code"),
+    [
+        ("BEGIN", "SELECT COUNT(*) FROM t", None),
+        ("SET autocommit = 0", "SELECT COUNT(*) FROM t", None),
+        ("START TRANSACTION WITH CONSISTENT SNAPSHOT", "SELECT COUNT(*) FROM t", None),
+        ("BEGIN", "SELECT n FROM t WHERE n = 1 FOR UPDATE", 1180),  # which counts as a write
+        ("BEGIN", "UPDATE t SET v = v + 1 WHERE n = 1", 1180),
+        ("BEGIN", "UPDATE t SET v = 7 WHERE n = 77", 1180),  # it could have written
+    ],
+)
+def test_the_commit_of_what_has_only_read(
+    session: Guarded, server: Server, start_guard: StartGuard, schema: str, begin: str, work: str, code: int | None
+) -> None:
+    with BlackholeRelay(server.host, server.port) as relay:
+        guard = start_guard(f"{relay.host}:{relay.port}")
+        with closing(Guarded(guard, database=schema, autocommit=True)) as cut:
+            cut.query(begin)
+            times = cut.times_settled()
+            cut.query(work)
+            if work.startswith("SELECT"):  # whose end could not say what it has done
+                cut.wait_until_settled_again(times)
+            relay.swallow(new_connections=False)
+            with in_background(cut.query, "COMMIT") as commit:
+                wait_until(commit.running, "the COMMIT")
+                time.sleep(0.1)  # for the guard to send it; if it has not, the same is to be expected
+                relay.sever()
+                if code is None:
+                    assert not commit.result(30)
+                else:
+                    assert code_of(commit) == code
+            assert cut.query("SELECT COUNT(*) FROM t") == ((3,),)
+
+
 # Functions and procedures.
 
 
