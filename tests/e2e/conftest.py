@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.e2e.guarded import wait_until_old
 from tests.guard import Guard
 from tests.servers import Server
 
@@ -28,6 +29,7 @@ def guards() -> Iterator[Callable[[Server], Guard]]:
 
         def guard_of(server: Server) -> Guard:
             if server.name not in running:
+                wait_until_old(server)  # else the cause of a lost link is not always sure
                 running[server.name] = stack.enter_context(Guard(address(server)))
             return running[server.name]
 
