@@ -58,6 +58,13 @@ class Snapshots(StrEnum):
     TELL = "tell"
 
 
+class KilledReads(StrEnum):
+    """What becomes of a read that was ended by a KILL of its session."""
+
+    TELL = "tell"
+    RERUN = "rerun"
+
+
 class LogLevel(StrEnum):
     """The least important message that is logged."""
 
@@ -272,6 +279,7 @@ class Reconnect(Section):
     login_wait: Seconds = 8.0
     concurrency: int = Field(default=32, strict=True, ge=1, le=100_000)
     snapshots: Annotated[Snapshots, one_of(Snapshots)] = Snapshots.RENEW
+    killed_reads: Annotated[KilledReads, one_of(KilledReads)] = KilledReads.TELL
 
 
 class Spool(Section):

@@ -13,6 +13,7 @@ _LINK_FAILURE = "08S01"
 _REJECTED = "08004"
 _START_AGAIN = "40001"
 _GENERAL = "HY000"
+_INTERRUPTED = "70100"
 
 
 def too_large(size: int, limit: int, server: str, sqlstate: str) -> Err:
@@ -129,6 +130,16 @@ def result_cut_off(server: str) -> Err:
         _START_AGAIN,
         f"stillhere: the link to {server} ended in the middle of this result, which is not complete. The statement "
         "only reads. The session goes on. Run it again",
+    )
+
+
+def killed(server: str) -> Err:
+    """Tell a client that a KILL has ended its statement, which only reads."""
+    return Err(
+        ErrorCode.QUERY_INTERRUPTED,
+        _INTERRUPTED,
+        f"stillhere: this statement was ended at {server} by KILL, or by something in between that closes links. It "
+        "only reads. The session goes on. With reconnect.killed_reads: rerun, it would have been run again",
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 from structlog.stdlib import BoundLogger
 
-from config import Reconnect, Snapshots
+from config import KilledReads, Reconnect, Snapshots
 from protocol.constants import HEADER_LENGTH, CommandCode
 from protocol.fate import Fate
 from protocol.framing import build_packet
@@ -27,11 +27,11 @@ from proxy import answers, parting
 from proxy.client_end import see_off
 from proxy.errors import LinkEnd, LinkLost, SessionOver, UpstreamUnavailable
 from proxy.fencing import end_thread, uptime, was_restarted
-from proxy.incidents import Evidence, Incident, Outcome, Report
+from proxy.incidents import Cause, Evidence, Incident, Outcome, Report
 from proxy.link import RECEIVE_BYTES, Link
 from proxy.local_file import discard_file
 from proxy.lost_transaction import LostTransaction
-from proxy.rereading import judge_cut_off, read_again
+from proxy.rereading import can_be_judged, judge, read_again
 from proxy.session_state import restore
 from proxy.shared import Shared
 from proxy.upstream import Upstream
@@ -313,6 +313,18 @@ class Recovery:
 
         return attempt
 
+    def _was_killed(self, command: Expected, wreck: Wreck, incident: Incident) -> bool:
+        """Return whether somebody has ended just this read, and may have meant it."""
+        upstream = self._upstream
+        return (
+            self._settings.killed_reads is KilledReads.TELL
+            and command is wreck.commands[0]
+            and incident.cause is Cause.KILLED
+            and incident.was_restarted is False
+            and upstream.server == wreck.thread.server
+            and can_be_judged(upstream, command)
+        )
+
     async def _repeat(self, command: Expected, fate: Fate, wreck: Wreck, sequence_id: int, incident: Incident) -> str:
         """Answer a read, once: if the link is lost again meanwhile, the statement may be what it cannot bear.
 
@@ -320,8 +332,11 @@ class Recovery:
         """
         client, upstream = self._client, self._upstream
         try:
-            if fate is Fate.CHECK:
-                answer: Err | None = await judge_cut_off(upstream, command)
+            answer: Err | None
+            if self._was_killed(command, wreck, incident):
+                answer = await judge(upstream, command, answers.killed(self._server))
+            elif fate is Fate.CHECK:
+                answer = await judge(upstream, command, answers.result_cut_off(self._server))
             else:
                 answer = await read_again(client, upstream, command, wreck.leftovers | upstream.memory.lost_leftovers)
         except LinkLost as lost:

@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import trio
+
 from protocol.constants import Status
 from protocol.errors import ServerError
 from protocol.fate import text_of
@@ -12,10 +14,13 @@ from protocol.session_track import is_mariadb
 from protocol.statement import read_only_check
 from proxy import answers
 from proxy.client_end import passing_on_end
-from proxy.errors import LinkLost
+from proxy.errors import LinkEnd, LinkLost
 from proxy.link import Link
 from proxy.session_state import restore_row_count
 from proxy.upstream import Upstream
+
+#: For an EXPLAIN, servers carry out subqueries that need no table.
+_PATIENCE_SECONDS = 2.0
 
 _BEGIN = ("START TRANSACTION READ ONLY",)
 _UNDO = ("ROLLBACK AND NO CHAIN NO RELEASE",)
@@ -73,8 +78,14 @@ async def _begin_nothing(upstream: Upstream, text: bytes) -> bool:
     return not isinstance(answer, ServerError)
 
 
-async def judge_cut_off(upstream: Upstream, command: Expected) -> Err:
-    """Find out on a new link what to say of a read of whose result the client has been given a part.
+def can_be_judged(upstream: Upstream, command: Expected) -> bool:
+    """Return whether the server can be asked if a statement only reads."""
+    text = text_of(command, upstream.memory, upstream.capabilities)
+    return text is not None and read_only_check(text) is not None
+
+
+async def judge(upstream: Upstream, command: Expected, answer: Err) -> Err:
+    """Give the answer to a statement that is not run again: ``answer`` if it only reads, by the server's own word.
 
     For an EXPLAIN, a server opens all tables as for the statement itself, those of stored functions included, and so
     refuses in a read-only transaction what would write (seen on MySQL and MariaDB). Raises LinkLost.
@@ -84,9 +95,13 @@ async def judge_cut_off(upstream: Upstream, command: Expected) -> Err:
     check = None if text is None else read_only_check(text)
     if check is None or not await _begin(upstream):
         return answers.outcome_unknown(server)
-    (answer,) = await upstream.ask((check,))
-    await upstream.ask(_END)
-    return answers.outcome_unknown(server) if isinstance(answer, ServerError) else answers.result_cut_off(server)
+    with trio.move_on_after(_PATIENCE_SECONDS) as asking:
+        (said,) = await upstream.ask((check,))
+        await upstream.ask(_END)
+    if asking.cancelled_caught:
+        upstream.link.give_up()
+        raise LinkLost(upstream.link, "no answer to an EXPLAIN in time", LinkEnd.SILENCE)
+    return answers.outcome_unknown(server) if isinstance(said, ServerError) else answer
 
 
 async def _begin(upstream: Upstream) -> bool:

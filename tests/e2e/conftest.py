@@ -23,14 +23,17 @@ def address(server: Server) -> str:
 
 @pytest.fixture(scope="session")
 def guards() -> Iterator[Callable[[Server], Guard]]:
-    """Give the guard in front of a shared server, with the default configuration, started at first use."""
+    """Give the guard in front of a shared server, started at first use.
+
+    Its configuration is the default but for one thing: a KILL stands for all that can end a link.
+    """
     running: dict[str, Guard] = {}
     with ExitStack() as stack:
 
         def guard_of(server: Server) -> Guard:
             if server.name not in running:
                 wait_until_old(server)  # else the cause of a lost link is not always sure
-                running[server.name] = stack.enter_context(Guard(address(server)))
+                running[server.name] = stack.enter_context(Guard(address(server), reconnect={"killed_reads": "rerun"}))
             return running[server.name]
 
         yield guard_of

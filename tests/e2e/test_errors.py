@@ -83,6 +83,7 @@ KEPT: dict[str, tuple[Err, int, str]] = {
     "unknown and not over": (answers.outcome_unknown(SERVER, in_transaction=True, is_fenced=False), 1180, "HY000"),
     "transaction unknown": (answers.transaction_unknown(SERVER, "a statement in it had failed"), 1180, "HY000"),
     "cannot look back": (answers.cannot_look_back(SERVER), 1180, "HY000"),
+    "killed": (answers.killed(SERVER), 1317, "70100"),
     "not as prepared": (answers.not_as_prepared(SERVER, "its columns are not the same any more"), 1615, "HY000"),
 }
 
@@ -105,6 +106,7 @@ def test_all_errors_are_known_here() -> None:
         "cannot_hold",
         "rolled_back",
         "result_cut_off",
+        "killed",
         "outcome_unknown",
         "transaction_unknown",
         "cannot_look_back",

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 import pymysql
+import pymysql.cursors
 import pytest
 
 from protocol.constants import CommandCode
 from tests.e2e import wire
 from tests.e2e.conftest import StartGuard, address
-from tests.e2e.guarded import Guarded, in_background, wait_for_statement
+from tests.e2e.guarded import Guarded, failure, in_background, running, wait_for_statement, wait_until_old
 from tests.guard import Guard
 from tests.servers import Connection, Server, StartServer
 from tests.servers.process import find_program
@@ -170,3 +171,79 @@ def test_no_two_sessions_go_by_one_id(own_server: StartServer, start_guard: Star
         assert [session.thread() for session in old] == threads[: len(old)]
         for connection in new:
             assert wire.query(connection, "SELECT 1") == ((1,),)
+
+
+# A statement that runs, and whose session is killed
+
+
+@pytest.fixture
+def runaway(server: Server, start_guard: StartGuard, schema: str) -> Iterator[Guarded]:
+    """Give a session behind a guard with the default configuration."""
+    for statement in (
+        "CREATE TABLE {}.t (n INT PRIMARY KEY)",
+        "INSERT INTO {}.t VALUES (-1)",
+        "CREATE FUNCTION {}.writes() RETURNS INT BEGIN INSERT INTO t VALUES (7); RETURN SLEEP(30); END",
+    ):
+        server.execute(statement.format(schema))
+    wait_until_old(server)
+    with closing(Guarded(start_guard(address(server)), database=schema, autocommit=True)) as session:
+        session.query("SET @mine = 'kept'")
+        yield session
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ("SELECT SLEEP(30)", 1317),
+        ("WITH a AS (SELECT n FROM t) SELECT n, SLEEP(30) FROM a", 1317),
+        ("SELECT writes() /* SLEEP(30) */", 1180),
+        ("INSERT INTO t SELECT SLEEP(30)", 1180),
+    ],
+)
+def test_a_read_that_was_killed_is_not_run_again(runaway: Guarded, server: Server, statement: str, code: int) -> None:
+    with in_background(failure, runaway.connection, statement) as running_statement:
+        thread = wait_for_statement(server, "SLEEP(30)")
+        server.execute(f"KILL CONNECTION {thread}")
+        told, message = running_statement.result(30)
+    assert told == code
+    assert message.startswith("stillhere:")
+    assert running(server, "SLEEP(30)") == []
+    assert runaway.wait_until_restored()["outcome"] == f"error {code}"
+    assert runaway.query("SELECT @mine") == (("kept",),)
+
+
+def test_what_a_statement_does_that_was_killed_is_not_found_out_for_ever(runaway: Guarded, server: Server) -> None:
+    # To explain this, a server carries it out.
+    with in_background(failure, runaway.connection, "WITH a AS (SELECT SLEEP(29)) SELECT * FROM a") as statement:
+        server.execute(f"KILL CONNECTION {wait_for_statement(server, 'SLEEP(29)')}")
+        assert statement.result(20)[0] == 1180
+    assert runaway.query("SELECT @mine") == (("kept",),)
+
+
+def test_a_read_that_was_killed_in_the_middle_of_its_result(runaway: Guarded, server: Server, schema: str) -> None:
+    server.execute(f"INSERT INTO {schema}.t VALUES " + ", ".join(f"({n})" for n in range(20_000)))
+    with runaway.connection.cursor(pymysql.cursors.SSCursor) as cursor:
+        cursor.execute("SELECT n, REPEAT('x', 100), SLEEP(n > 15000) FROM t /* slowly */")
+        assert cursor.fetchone()
+        server.execute(f"KILL CONNECTION {wait_for_statement(server, 'slowly')}")
+        with pytest.raises(pymysql.MySQLError) as told:
+            cursor.fetchall()
+        assert told.value.args[0] == 1317
+    assert runaway.query("SELECT @mine") == (("kept",),)
+
+
+@pytest.mark.parametrize("end", ["stop", "crash"])
+def test_a_read_is_run_again_where_the_server_has_ended_it_for_its_own_reasons(
+    own_server: StartServer, start_guard: StartGuard, end: str
+) -> None:
+    server = own_server()
+    wait_until_old(server)
+    with (
+        closing(Guarded(start_guard(address(server)), autocommit=True)) as session,
+        in_background(session.query, "SELECT SLEEP(3), 'done'") as running_statement,
+    ):
+        wait_for_statement(server, "SLEEP(3)")
+        getattr(server, end)()
+        server.restart()
+        # MySQL itself ends a SLEEP when it is shut down, and then its row has a 1.
+        assert running_statement.result(60)[0][1] == "done"
