@@ -40,8 +40,8 @@ class Asking:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        #: When the server was last asked something by the guard, in trio's time.
-        self.asked_at = trio.current_time()
+        #: When the server last answered the guard, in trio's time.
+        self.answered_at = trio.current_time()
 
     @property
     def has_ended(self) -> bool:
@@ -56,7 +56,6 @@ class Asking:
         """
         # MySQL Router loses count of the packets where it is sent several commands at once.
         together = [commands] if _ROUTER not in self.greeting.version else [(command,) for command in commands]
-        self.asked_at = trio.current_time()
         replies = b""
         try:
             for batch in together:
@@ -64,6 +63,7 @@ class Asking:
                     self.reader.expect_reply(code, note=Explained())
                 await self.link.send(b"".join(packet for _, packet in batch))
                 replies += (await self._all_replies())[1]
+                self.answered_at = self.link.heard_at
                 self.memory.note_counted(sum(_SET.match(packet) is not None for _, packet in batch))
         finally:
             self.tracker.abandon()  # Where something is still owed, it is not the client who waits for it.
@@ -109,7 +109,6 @@ class Asking:
             return await self.ask(statements)
         link = self.link
         questions = build_queries(tuple(statements), self.capabilities)
-        self.asked_at = trio.current_time()
         await link.send(questions)
         known = self._shared.known_answers.find(self.capabilities, questions)
         while known is not None and known.may_be(link.inbox):

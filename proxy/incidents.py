@@ -58,6 +58,11 @@ class Cause(Enum):
         "the server had no connection to spare",
         "raise max_connections, or have fewer clients",
     )
+    PROTOCOL = (
+        "protocol",
+        "what came from the server was not its protocol",
+        "see what lies between here and the server; if there is nothing, report this with the server's version",
+    )
     UNKNOWN = ("unknown", "the evidence does not tell", "look at what was seen of it: in the log, or at /incidents")
 
     def __init__(self, label: str, words: str, advice: str) -> None:
@@ -77,6 +82,16 @@ _CAUSES_BY_CODE: dict[int, Cause] = {
     ErrorCode.SESSION_WAS_KILLED: Cause.KILLED,
     ErrorCode.CON_COUNT_ERROR: Cause.OUT_OF_CONNECTIONS,
 }
+_CAUSES_BY_END = {
+    LinkEnd.RESET: Cause.NETWORK,
+    LinkEnd.SILENCE: Cause.NETWORK,
+    LinkEnd.BROKEN: Cause.PROTOCOL,
+}
+
+
+def _has_run_out(seconds: float, timeout: float) -> bool:
+    """Tell whether so many seconds of ours are as many as a time-out of the server's."""
+    return timeout > 0 and seconds >= timeout - min(_CLOCK_SECONDS, timeout * _CLOCK_SHARE)
 
 
 class Outcome(StrEnum):
@@ -95,6 +110,7 @@ class Evidence:
     end: LinkEnd
     reason: str
     farewell: Err | None
+    #: For how long the server had said nothing and had nothing to do.
     idle: float
     wait_timeout: float
     is_busy: bool
@@ -145,15 +161,14 @@ class Incident:
             return _CAUSES_BY_CODE.get(evidence.farewell.code, Cause.UNKNOWN)
         if self.was_restarted or "refused" in self.met:
             return Cause.RESTART
-        slack = min(_CLOCK_SECONDS, evidence.wait_timeout * _CLOCK_SHARE)
         has_ended = evidence.end in (LinkEnd.CLOSED, LinkEnd.RESET)
-        if has_ended and not evidence.is_busy and evidence.idle >= evidence.wait_timeout - slack:
+        if has_ended and _has_run_out(evidence.idle, evidence.wait_timeout):
             return Cause.IDLE_TIMEOUT
-        if has_ended and evidence.is_busy and evidence.held_up >= evidence.net_write_timeout - _CLOCK_SECONDS > 0:
+        if has_ended and evidence.is_busy and _has_run_out(evidence.held_up, evidence.net_write_timeout):
             return Cause.SLOW_CLIENT
         if evidence.end is LinkEnd.CLOSED and self.was_restarted is False:
             return Cause.KILLED
-        return Cause.NETWORK if evidence.end in (LinkEnd.RESET, LinkEnd.SILENCE) else Cause.UNKNOWN
+        return _CAUSES_BY_END.get(evidence.end, Cause.UNKNOWN)
 
     def record(self, log: BoundLogger, *, is_over: bool, seconds: float) -> None:
         """Write the incident's line in the log; ``seconds`` is how long the session was without a link."""

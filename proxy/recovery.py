@@ -113,15 +113,17 @@ class Recovery:
         )
 
     def _evidence(self, lost: LinkLost) -> Evidence:
-        upstream = self._upstream
+        client, upstream = self._client, self._upstream
+        is_busy = not upstream.tracker.idle
         return Evidence(
             end=lost.end,
             reason=str(lost),
             farewell=upstream.tracker.farewell,
-            idle=trio.current_time() - max(upstream.active_at, upstream.asked_at),
+            # Up to the command that is under way, if there is one. A probe may have come too late as well.
+            idle=(client.heard_at if is_busy else trio.current_time()) - max(upstream.active_at, upstream.answered_at),
             wait_timeout=upstream.wait_timeout,
-            is_busy=not upstream.tracker.idle,
-            held_up=self._client.held_up,
+            is_busy=is_busy,
+            held_up=client.held_up,
             net_write_timeout=upstream.net_write_timeout,
         )
 
@@ -333,10 +335,10 @@ class Recovery:
         client, upstream = self._client, self._upstream
         try:
             answer: Err | None
-            if self._was_killed(command, wreck, incident):
-                answer = await judge(upstream, command, answers.killed(self._server))
-            elif fate is Fate.CHECK:
+            if fate is Fate.CHECK:
                 answer = await judge(upstream, command, answers.result_cut_off(self._server))
+            elif self._was_killed(command, wreck, incident):
+                answer = await judge(upstream, command, answers.killed(self._server))
             else:
                 answer = await read_again(client, upstream, command, wreck.leftovers | upstream.memory.lost_leftovers)
         except LinkLost as lost:

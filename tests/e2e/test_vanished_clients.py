@@ -199,7 +199,7 @@ def test_two_hundred_clients_that_are_gone_at_once(
 def test_a_read_that_is_run_again_for_a_client_that_is_gone(
     stack: ExitStack, server: Server, start_guard: StartGuard
 ) -> None:
-    guard = start_guard(address(server))
+    guard = start_guard(address(server), reconnect={"killed_reads": "rerun"})
     client = open_client(stack, "tcp closed", guard)
     ask_to_sleep(client, "again")
     first = wait_for_statement(server, "again")

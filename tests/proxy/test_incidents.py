@@ -68,8 +68,8 @@ def test_idle_for_longer_than_the_server_allows() -> None:
         assert cause_of(end=end, idle=WAIT_TIMEOUT - 2) is not Cause.IDLE_TIMEOUT
 
 
-def test_a_server_that_was_asked_something_does_not_count_that_as_idle() -> None:
-    assert cause_of(idle=WAIT_TIMEOUT + 10, is_busy=True) is Cause.KILLED
+def test_a_command_may_have_come_too_late() -> None:
+    assert cause_of(idle=WAIT_TIMEOUT + 10, is_busy=True) is Cause.IDLE_TIMEOUT
 
 
 def test_no_word_from_a_server_that_is_up() -> None:
@@ -99,7 +99,10 @@ def test_the_network() -> None:
 def test_what_the_evidence_does_not_tell() -> None:
     assert cause_of(end=LinkEnd.ERROR) is Cause.UNKNOWN
     assert cause_of(end=LinkEnd.ERROR, idle=WAIT_TIMEOUT + 10) is Cause.UNKNOWN
-    assert cause_of(end=LinkEnd.BROKEN, idle=WAIT_TIMEOUT + 10) is Cause.UNKNOWN
+
+
+def test_what_is_not_the_protocol() -> None:
+    assert cause_of(end=LinkEnd.BROKEN, idle=WAIT_TIMEOUT + 10) is Cause.PROTOCOL
 
 
 def test_every_cause_has_a_name_and_advice() -> None:
