@@ -230,8 +230,13 @@ class SessionMemory:
 
     @property
     def may_have_written(self) -> bool:
-        """The open transaction has written something, or the server has not said that it has not."""
-        return "w" in self.tracked.transaction_state.lower() or self.is_transaction_unsettled
+        """The open transaction has written something, or the server has not said that it has not.
+
+        What fails (a procedure, say) is not reported, and may leave what it has written.
+        """
+        state = self.tracked.transaction_state
+        is_reported = state.startswith(("T", "I")) and not self.tracked.is_overruled
+        return not is_reported or "w" in state.lower() or self.is_transaction_unsettled or self.has_share_locks
 
     @property
     def has_written_for_good(self) -> bool:

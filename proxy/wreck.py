@@ -58,7 +58,7 @@ class Wreck:
     @property
     def commits_nothing(self) -> bool:
         """Whether the first command is the COMMIT of a transaction that has only read: to send it again is the same."""
-        if not self.in_transaction or not self.commands or self._memory.may_have_written:
+        if not self.in_transaction or not self.commands or self._memory.may_have_written or self._failures:
             return False
         return kind_of(self.commands[0], self._memory, self._circumstances(is_rolled_back=True)) is Kind.COMMIT
 
